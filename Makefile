@@ -1,0 +1,55 @@
+# make serve   set up, export the model, serve it on http://127.0.0.1:8080
+# make test    set up, then every test that can run on this machine
+# make bench   the figures of the README, side by side with other servers
+# make lint    ruff and mypy
+# make lock    the newest versions of all packages
+# make clean   remove what was built; make distclean: the virtual environment too
+
+MODEL ?= efficientnet_lite0
+ENGINE ?= aoti
+PRECISION ?= fp32
+EXPORT_FLAGS ?=
+
+python := .venv/bin/python
+artifact := build/$(subst /,-,$(subst :,-,$(MODEL)))-$(ENGINE)-$(PRECISION)
+# One's own model, path/to/file.py:function, is exported again after an edit.
+source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
+
+.PHONY: serve export test bench lint lock clean distclean
+
+serve: $(artifact)/artifact.json
+	@MODEL_DIR=$(artifact) exec $(python) -m service
+
+export: $(artifact)/artifact.json
+
+$(artifact)/artifact.json: requirements/export.txt $(filter %.py,$(source))
+	@.ci/setup export
+	@echo "==> export $(MODEL) into $(artifact): two to three minutes, once" >&2
+	@$(python) -m model export $(MODEL) --engine $(ENGINE) --precision $(PRECISION) $(EXPORT_FLAGS) --output $(artifact)
+
+test:
+	@.ci/setup test
+	@$(MAKE) --no-print-directory export
+	@$(python) -m pytest $(PYTEST_FLAGS)
+
+bench:
+	@.ci/setup test
+	@$(MAKE) --no-print-directory export ENGINE=aoti
+	@$(MAKE) --no-print-directory export ENGINE=onnx
+	@$(python) -m tests.benchmark $(BENCH_FLAGS)
+
+lint:
+	@.ci/setup test
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+	@$(python) -m mypy
+
+lock:
+	@.ci/setup test
+	@.ci/lock
+
+clean:
+	rm -rf build
+
+distclean: clean
+	rm -rf .venv
