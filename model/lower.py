@@ -1,0 +1,67 @@
+"""Module -> what an engine loads: a library compiled by AOTInductor, or an ONNX graph."""
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from model.artifact import CpuSpec
+from model.padding import fold_padding
+
+Inputs = tuple[torch.Tensor, ...]
+
+
+def lower_aoti(module: torch.nn.Module, inputs: Inputs, library: Path, threads: int, cpu: CpuSpec) -> None:
+    """Compile for exactly the shapes of `inputs` and runs of `threads` threads.
+
+    Batch and threads are fixed because oneDNN packs the weights for them: a static batch with frozen weights takes
+    half the time of a dynamic one, and a library packed for 2 threads but run on 1 packs a layer anew at each run.
+    """
+    torch.set_num_threads(threads)
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        graph = torch.export.export(module, inputs).module()
+        if fold_padding(graph):
+            graph = torch.export.export(graph, inputs).module()
+        # The compiler leaves its sources beside the library.
+        compiled = torch._inductor.aot_compile(  # noqa: SLF001 - aoti_compile_and_package would zip it
+            graph,
+            inputs,
+            options={
+                "aot_inductor.output_path": str(Path(folder) / "model.so"),
+                "freezing": True,
+                "cpp.threads": threads,
+                "cpp.march": "native" if cpu.name == "native" else cpu.name,
+                "cpp.simdlen": None if cpu.name == "native" else 256,
+            },
+        )
+        shutil.move(str(compiled), library)
+    library.chmod(0o644)
+
+
+def lower_onnx(module: torch.nn.Module, inputs: Inputs, names: tuple[list[str], list[str]], graph: Path) -> None:
+    """Export for any batch, and save the graph with the optimisations that hold on every CPU."""
+    import onnxruntime
+
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    two = tuple(torch.cat([each, each]) for each in inputs)
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            two,
+            input_names=names[0],
+            output_names=names[1],
+            dynamo=True,
+            dynamic_shapes=(tuple({0: batch} for _ in two),) if len(two) > 1 else ({0: batch},),
+            verbose=False,
+        )
+        assert program is not None
+        plain = Path(folder) / "plain.onnx"
+        program.save(plain)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(graph)
+        onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,129 @@
+"""What the service's own engine makes of an artifact: answers and times, in a process without torch.
+
+`python -m model.measure FOLDER PLAN QUESTIONS` (PLAN and the printed report are JSON) is called by `model.export`.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from model.artifact import Artifact
+from service import engine
+from service.engine import Item, Plan
+
+WARM_UP_RUNS = 3
+ROUNDS = 7
+ROUND_S = 0.4
+
+
+@dataclass(frozen=True)
+class Report:
+    """One measurement. `answers` are the outputs of the questions, item by item; times are medians over the rounds."""
+
+    load_ms: float
+    first_run_ms: float
+    run_ms: float
+    items_per_s: float
+    rss_mb: float
+    answers: list[Item]
+
+
+def measure(folder: Path, plan: Plan, questions: list[Item]) -> Report:
+    """Load the artifact in `folder` in a fresh process, answer `questions` in runs of `max_batch_size` and time it.
+
+    Raises:
+        RuntimeError: with what the process said.
+    """
+    artifact = Artifact.read(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        asked, answered = Path(scratch) / "asked", Path(scratch) / "answered"
+        asked.write_bytes(b"".join(part for item in questions for part in item))
+        command = [sys.executable, "-m", "model.measure", str(folder), json.dumps(asdict(plan)), str(asked)]
+        done = subprocess.run([*command, str(answered)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(
+                done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it ended without a word"
+            )
+        answers = _split(answered.read_bytes(), [spec.item_bytes for spec in artifact.outputs])
+        return Report(**json.loads(done.stdout.splitlines()[-1]), answers=answers)
+
+
+def _split(blob: bytes, sizes: list[int]) -> list[Item]:
+    items: list[Item] = []
+    start = 0
+    while start < len(blob):
+        item = []
+        for size in sizes:
+            item.append(blob[start : start + size])
+            start += size
+        items.append(tuple(item))
+    return items
+
+
+def _main(folder: str, plan: str, asked: str, answered: str) -> None:
+    artifact, how = Artifact.read(Path(folder)), Plan(**json.loads(plan))
+    questions = _split(Path(asked).read_bytes(), [spec.item_bytes for spec in artifact.inputs])
+    batch = how.max_batch_size
+
+    started = time.perf_counter()
+    model = engine.load(artifact, how)
+    loaded = time.perf_counter()
+    answers = model.run(questions[:batch])
+    first = time.perf_counter()
+    for start in range(batch, len(questions) - batch + 1, batch):
+        answers += model.run(questions[start : start + batch])
+    Path(answered).write_bytes(b"".join(part for item in answers for part in item))
+
+    run_ms, items_per_s = _time(model, questions[:batch], how.runners)
+    report = {
+        "load_ms": round((loaded - started) * 1e3, 1),
+        "first_run_ms": round((first - loaded) * 1e3, 1),
+        "run_ms": round(run_ms, 2),
+        "items_per_s": round(items_per_s, 1),
+        "rss_mb": _rss_mb(),
+    }
+    print(json.dumps(report))
+    model.close()
+
+
+def _time(model: engine.Engine, items: list[Item], runners: int) -> tuple[float, float]:
+    """Milliseconds of one run, and items a second with all runners busy: the median round of each."""
+    for _ in range(WARM_UP_RUNS):
+        model.run(items)
+    runs_ms, rates = [], []
+    for _ in range(ROUNDS):
+        counts: list[list[float]] = [[] for _ in range(runners)]
+        end = time.perf_counter() + ROUND_S
+
+        def runner(times: list[float], end: float = end) -> None:
+            while (start := time.perf_counter()) < end:
+                model.run(items)
+                times.append(time.perf_counter() - start)
+
+        threads = [threading.Thread(target=runner, args=(times,)) for times in counts]
+        began = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        every = [each for times in counts for each in times]
+        rates.append(len(every) * len(items) / (time.perf_counter() - began))
+        runs_ms.append(statistics.median(every) * 1e3)
+    return statistics.median(runs_ms), statistics.median(rates)
+
+
+def _rss_mb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return 0.0
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

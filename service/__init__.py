@@ -1,0 +1,22 @@
+"""The service. Two files tell the whole way of a request: app.py joins the objects, inference.py has the routes.
+
+    HTTP: inference.infer -> protocol.decode_infer -> Batcher.submit -> Engine.run -> protocol.encode_infer
+
+__main__.py       `python -m service`: checks, then gunicorn with our settings
+gunicorn.conf.py  the process model: one worker, many threads, no preload
+app.py            create_app(settings): the only place where objects are joined; the one error handler
+settings.py       Settings: typed, frozen, from_env(); the only reader of the environment
+inference.py      routes: Open Inference Protocol v2, V1, image upload, health, metadata
+protocol.py       pure: requests and responses in their JSON and binary forms
+tensor.py         pure: numbers to and from raw elements, for every datatype
+items.py          pure: the tensors of a request <-> the items of a batch, checked against the artifact
+image.py          pure: encoded picture -> UINT8 [H, W, 3], as the artifact prescribes
+runtime.py        Runtime: one artifact, its engine and the batcher, from loading to closing
+batcher.py        Batcher: bounded queue, batches, runners; knows no HTTP and no engine
+engine/           Engine: load an artifact, run it, close it; one interface, two engines
+cpu.py            how many threads the CPU quota allows, and what the CPU can do
+telemetry.py      the cold-start ledger
+errors.py         the error tree; each class knows its HTTP status
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,162 @@
+"""AOTInductor: the compiled library, driven through its C ABI; neither torch nor numpy is imported."""
+
+import ctypes
+import importlib.util
+import os
+from collections.abc import Sequence
+from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_void_p
+from pathlib import Path
+
+from model.artifact import ITEM_BYTES, Artifact, ArtifactError, Program, TensorSpec
+from service.engine import Item, Plan, aoti_abi
+from service.errors import EngineError
+
+
+class AotiEngine:
+    """One container for each compiled batch size; each holds as many models as there are runners."""
+
+    def __init__(self, artifact: Artifact, how: Plan) -> None:
+        programs = _choose(artifact, how)
+        # The weights are packed for the kernels of this ISA. Left to itself oneDNN takes the best that the CPU has,
+        # and where that is another it packs them again in every run: 46 ms a run instead of 18.
+        os.environ["ONEDNN_MAX_CPU_ISA"] = artifact.cpu.onednn_isa
+        # glibc maps a large block anew at every malloc and gives it back at every free: thousands of page faults a run.
+        libc = ctypes.CDLL(None)
+        libc.mallopt(aoti_abi.M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(aoti_abi.M_TRIM_THRESHOLD, 2**30)
+        torch = _open_torch(how.libtorch_dir)
+        self._containers = {program.batch: _Container(torch, artifact, program, how.runners) for program in programs}
+        self.batch_sizes = tuple(sorted(self._containers))
+
+    def run(self, items: Sequence[Item]) -> list[Item]:
+        return self._containers[len(items)].run(items)
+
+    def close(self) -> None:
+        for container in self._containers.values():
+            container.close()
+
+
+class _Container:
+    """One compiled program: exactly `batch` items a run."""
+
+    def __init__(self, torch: ctypes.CDLL, artifact: Artifact, program: Program, models: int) -> None:
+        self._torch = torch
+        self._batch = program.batch
+        self._handle = c_void_p()
+        path = artifact.path / program.file
+        try:
+            self._model = aoti_abi.bind_model(aoti_abi.dlopen(path.resolve(), aoti_abi.RTLD_NOW))
+        except OSError as fault:
+            raise ArtifactError(
+                f"{path} cannot be loaded ({fault}): it was compiled with torch {artifact.versions.get('torch')}, "
+                "and needs the libraries of that version"
+            ) from None
+        self._inputs = [_Signature(torch, spec, program.batch) for spec in artifact.inputs]
+        self._outputs = [_Signature(torch, spec, program.batch) for spec in artifact.outputs]
+        if self._model.AOTInductorModelContainerCreateWithDevice(ctypes.byref(self._handle), models, b"cpu", None):
+            raise ArtifactError(f"{path} cannot be started: {self._last_error()}")
+        self._check_signature(path)
+
+    def run(self, items: Sequence[Item]) -> list[Item]:
+        blobs = [b"".join(parts) for parts in zip(*items, strict=True)]
+        inputs = (c_void_p * len(self._inputs))()
+        outputs = (c_void_p * len(self._outputs))()
+        for index, (signature, blob) in enumerate(zip(self._inputs, blobs, strict=True)):
+            inputs[index] = signature.wrap(blob)
+        if self._model.AOTInductorModelContainerRun(
+            self._handle, inputs, len(inputs), outputs, len(outputs), None, None
+        ):
+            raise EngineError(self._last_error())
+        try:
+            columns = [signature.copy(handle) for signature, handle in zip(self._outputs, outputs, strict=True)]
+        finally:
+            for handle in outputs:
+                self._torch.aoti_torch_delete_tensor_object(handle)
+        return list(zip(*columns, strict=True))
+
+    def close(self) -> None:
+        if self._handle:
+            self._model.AOTInductorModelContainerDelete(self._handle)
+            self._handle = c_void_p()
+
+    def _check_signature(self, path: Path) -> None:
+        counts = (c_size_t(), c_size_t())
+        self._model.AOTInductorModelContainerGetNumInputs(self._handle, ctypes.byref(counts[0]))
+        self._model.AOTInductorModelContainerGetNumOutputs(self._handle, ctypes.byref(counts[1]))
+        wanted = (len(self._inputs), len(self._outputs))
+        if (counts[0].value, counts[1].value) != wanted:
+            raise ArtifactError(f"{path} has {counts[0].value} inputs and {counts[1].value} outputs, not {wanted}")
+
+    def _last_error(self) -> str:
+        message = c_char_p()
+        self._model.AOTInductorGetLastError(ctypes.byref(message))
+        return (message.value or b"the compiled model gave no reason").decode(errors="replace").strip()
+
+
+class _Signature:
+    """One input or output at one batch size, as the C ABI wants it."""
+
+    def __init__(self, torch: ctypes.CDLL, spec: TensorSpec, batch: int) -> None:
+        self._torch = torch
+        self._name = spec.name
+        shape = (batch, *spec.shape)
+        strides = [1] * len(shape)
+        for axis in range(len(shape) - 2, -1, -1):
+            strides[axis] = strides[axis + 1] * shape[axis + 1]
+        self._ndim = len(shape)
+        self._sizes = (c_int64 * len(shape))(*shape)
+        self._strides = (c_int64 * len(shape))(*strides)
+        self._dtype = getattr(torch, f"aoti_torch_dtype_{aoti_abi.DTYPES[spec.datatype]}")()
+        self._item_bytes = spec.item_bytes
+        self._batch = batch
+        self._numel = batch * spec.item_bytes // ITEM_BYTES[spec.datatype]
+
+    def wrap(self, blob: bytes) -> int | None:
+        """A new tensor handle over `blob`, which it borrows."""
+        handle = c_void_p()
+        if self._torch.aoti_torch_create_tensor_from_blob(
+            blob, self._ndim, self._sizes, self._strides, 0, self._dtype, 0, 0, ctypes.byref(handle)
+        ):
+            raise EngineError(f"input {self._name}: no tensor could be made of it")
+        return handle.value
+
+    def copy(self, handle: int) -> list[bytes]:
+        """Each item's bytes, copied out of the tensor."""
+        numel, dtype, contiguous, address = c_int64(), c_int32(), ctypes.c_bool(), c_void_p()
+        failed = (
+            self._torch.aoti_torch_get_numel(handle, ctypes.byref(numel))
+            or self._torch.aoti_torch_get_dtype(handle, ctypes.byref(dtype))
+            or self._torch.aoti_torch_is_contiguous(handle, ctypes.byref(contiguous))
+            or self._torch.aoti_torch_get_data_ptr(handle, ctypes.byref(address))
+        )
+        if failed or not contiguous or (numel.value, dtype.value) != (self._numel, self._dtype) or not address.value:
+            raise EngineError(f"output {self._name} is not what the artifact says")
+        size = self._item_bytes
+        return [ctypes.string_at(address.value + index * size, size) for index in range(self._batch)]
+
+
+def _choose(artifact: Artifact, how: Plan) -> list[Program]:
+    """The programs compiled for this number of threads, up to the largest batch wanted."""
+    fitting = [each for each in artifact.programs if each.threads == how.threads]
+    if not fitting:
+        compiled = sorted({each.threads for each in artifact.programs})
+        raise ArtifactError(
+            f"{artifact.name} is compiled for runs of {' or '.join(map(str, compiled))} threads, not {how.threads}: "
+            "leave RUN_THREADS unset, or export with --threads"
+        )
+    return [each for each in fitting if each.batch <= max(how.max_batch_size, 1)]
+
+
+def _open_torch(folder: Path | None) -> ctypes.CDLL:
+    """libc10 and libtorch_cpu, from `folder` or from beside the installed torch, which is not imported."""
+    if folder is None:
+        found = importlib.util.find_spec("torch")
+        if found is None or found.origin is None:
+            raise ArtifactError("libtorch_cpu.so is not here: install torch, or set LIBTORCH_DIR to its folder")
+        folder = Path(found.origin).parent / "lib"
+    mode = aoti_abi.RTLD_NOW | aoti_abi.RTLD_GLOBAL
+    try:
+        aoti_abi.dlopen(folder / "libc10.so", mode)
+        return aoti_abi.bind_torch(aoti_abi.dlopen(folder / "libtorch_cpu.so", mode))  # type: ignore[no-any-return]
+    except OSError as fault:
+        raise ArtifactError(f"libtorch cannot be loaded from {folder}: {fault}") from None

@@ -1,0 +1,53 @@
+"""ONNX Runtime: the graph that torch.onnx exported, optimised at export."""
+
+from collections.abc import Sequence
+
+import numpy
+import onnxruntime
+
+from model.artifact import Artifact, ArtifactError
+from service.engine import Item, Plan
+from service.errors import EngineError
+
+DTYPES = {
+    "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
+    "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
+    "FP16": "float16", "FP32": "float32", "FP64": "float64",
+}  # fmt: skip
+"""Open Inference Protocol datatype -> numpy's; ONNX Runtime's Python interface has no BF16."""
+
+
+class OnnxEngine:
+    """One session; its runs are concurrent, each on `threads` threads."""
+
+    def __init__(self, artifact: Artifact, how: Plan) -> None:
+        self._inputs = artifact.inputs
+        self._outputs = [spec.name for spec in artifact.outputs]
+        self.batch_sizes = tuple(range(1, how.max_batch_size + 1))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = how.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Waiting threads that spin take the cores from the ones that work.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # What holds on every CPU was done at export; the layout for this CPU is left: 26 ms instead of 15.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        path = artifact.path / artifact.programs[0].file
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as fault:
+            raise ArtifactError(f"{path} cannot be loaded: {fault}") from None
+
+    def run(self, items: Sequence[Item]) -> list[Item]:
+        feeds = {
+            spec.name: numpy.frombuffer(b"".join(parts), DTYPES[spec.datatype]).reshape(len(items), *spec.shape)
+            for spec, parts in zip(self._inputs, zip(*items, strict=True), strict=True)
+        }
+        try:
+            results = self._session.run(self._outputs, feeds)
+        except Exception as fault:
+            raise EngineError(str(fault)) from fault
+        return [tuple(result[index].tobytes() for result in results) for index in range(len(items))]
+
+    def close(self) -> None:
+        self._session = None

@@ -1,0 +1,76 @@
+"""What can go wrong, as one tree; the status decides whether a sender tries again.
+
+KindlingError
+├── RequestError            the sender's fault: the same request fails again
+│   ├── BadRequest          400  the body cannot be decoded
+│   ├── NotFound            404  no such model
+│   ├── ContentTooLarge     413  the body is over its limit
+│   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
+├── QueueFull               429  more is waiting than can be answered in time
+├── EngineError             500  the model failed on an input that passed every check
+├── NotReady                503  the model is not loaded, or the process is stopping
+└── DeadlineExceeded        504  the answer would have come too late
+"""
+
+
+class KindlingError(Exception):
+    """The root; `status` is the HTTP status that the error handler answers with."""
+
+    status = 500
+
+
+class RequestError(KindlingError):
+    """The sender's fault: the same request fails again."""
+
+    status = 400
+
+
+class BadRequest(RequestError):
+    """The body cannot be decoded."""
+
+
+class NotFound(RequestError):
+    """No such model."""
+
+    status = 404
+
+
+class ContentTooLarge(RequestError):
+    """The body is over its limit."""
+
+    status = 413
+
+
+class Unprocessable(RequestError):
+    """Decoded, but wrong: shape, datatype, not an image."""
+
+    status = 422
+
+
+class QueueFull(KindlingError):
+    """More is waiting than can be answered in time.
+
+    `retry_after_s` is when the queue is expected to have drained.
+    """
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EngineError(KindlingError):
+    """The model failed on an input that passed every check."""
+
+
+class NotReady(KindlingError):
+    """The model is not loaded, or the process is stopping."""
+
+    status = 503
+
+
+class DeadlineExceeded(KindlingError):
+    """The answer would have come too late."""
+
+    status = 504

@@ -1,0 +1,91 @@
+"""Settings: what the environment says, typed and checked once; the only reader of the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+# where `make serve` exports to
+DEFAULT_MODEL_DIR = Path("build/efficientnet_lite0-aoti-fp32")
+
+
+class SettingsError(Exception):
+    """Every fault of the environment, one line each: variable, value, wanted form."""
+
+
+def _setting(default: Any, meaning: str, low: float | None = None) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "low": low})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A field's name in upper case is its environment variable; `metadata["meaning"]` is its line in the README."""
+
+    model_dir: Path = _setting(DEFAULT_MODEL_DIR, "the artifact to serve: a folder written by `python -m model export`")
+    host: str = _setting("127.0.0.1", "address to listen on (the image sets `0.0.0.0`)")
+    port: int = _setting(8080, "port to listen on", 1)
+    request_threads: int = _setting(32, "requests handled at the same time; further connections wait", 1)
+    runners: int = _setting(0, "model runs at the same time; 0: as many as the CPU quota allows", 0)
+    run_threads: int = _setting(0, "threads of one run; 0: what the artifact measured as best", 0)
+    max_batch_size: int = _setting(0, "most items in one run; 0: what the artifact measured as best", 0)
+    max_queue_delay_ms: float = _setting(0.0, "how long an incomplete batch waits for more items", 0)
+    max_queue_size: int = _setting(256, "items waiting for a run; more are refused with 429", 1)
+    request_timeout_ms: float = _setting(30_000.0, "a request not answered by then gets 504", 1)
+    graceful_timeout_s: int = _setting(30, "after SIGTERM, time for requests in flight to finish", 1)
+    max_body_bytes: int = _setting(10 * 2**20, "a larger request body gets 413", 1)
+    max_request_items: int = _setting(64, "a request of more items (its batch dimension) gets 422", 1)
+    max_image_pixels: int = _setting(25_000_000, "a picture of more pixels gets 422", 1)
+    libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
+    log_level: str = _setting("info", "debug, info, warning or error")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings that `environ` asks for.
+
+        Raises:
+            SettingsError: with every fault, not only the first.
+        """
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for setting in fields(cls):
+            variable = setting.name.upper()
+            if not (text := environ.get(variable, "").strip()):
+                continue
+            try:
+                values[setting.name] = _parse(text, setting.type, setting.metadata["low"])
+            except ValueError as wanted:
+                faults.append(f"{variable}={text!r}: wanted {wanted}")
+        if (level := values.get("log_level", "info")) not in ("debug", "info", "warning", "error"):
+            faults.append(f"LOG_LEVEL={level!r}: wanted debug, info, warning or error")
+        if values.get("port", 1) > 65535:
+            faults.append(f"PORT={str(values['port'])!r}: wanted a port up to 65535")
+        if faults:
+            raise SettingsError("\n".join(faults))
+        return cls(**values)
+
+    @classmethod
+    def table(cls) -> list[tuple[str, str, str]]:
+        """(variable, default, meaning) of every setting, in the order of the README's table."""
+        rows = []
+        for setting in fields(cls):
+            assert setting.default is not MISSING
+            default = "" if setting.default is None else str(setting.default)
+            rows.append((setting.name.upper(), default, setting.metadata["meaning"]))
+        return rows
+
+
+def _parse(text: str, kind: Any, low: float | None) -> Any:
+    """`text` as a setting of type `kind`; the ValueError says what was wanted."""
+    if kind is str:
+        return text
+    if kind in (Path, Path | None):
+        return Path(text)
+    wanted = ("a whole number" if kind is int else "a number") + ("" if low is None else f" of at least {low:g}")
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not (low is None or low <= value < float("inf")):
+        raise ValueError(wanted)
+    return value
