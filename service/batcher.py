@@ -1,0 +1,161 @@
+"""Batcher: bounded queue, batches, runners; knows no HTTP and no engine.
+
+submit -> queue -> the next free runner takes what waits, up to the largest batch -> run -> each item's result
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from service.errors import DeadlineExceeded, NotReady, QueueFull
+
+I = TypeVar("I")  # noqa: E741 - an item
+R = TypeVar("R")
+Run = Callable[[Sequence[I]], list[R]]
+
+# Weight of the newest run in the moving average of a run's time, for Retry-After.
+SMOOTHING = 0.1
+
+
+@dataclass(eq=False)
+class _Call(Generic[R]):
+    """One submit: its results, filled in as its items are run."""
+
+    results: list[R | None]
+    deadline: float
+    missing: int
+    fault: Exception | None = None
+    abandoned: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Batcher(Generic[I, R]):
+    """Work-conserving: whatever waits when a runner becomes free is its next batch.
+
+    Args:
+        runners: how many runs go on at the same time, each in a thread of its own.
+        max_queue_size: items waiting; a call over that is refused, unless nothing waits.
+        max_queue_delay_s: how long an incomplete batch waits for more items.
+    """
+
+    def __init__(self, runners: int, max_queue_size: int, max_queue_delay_s: float = 0.0) -> None:
+        self._batch_sizes: Sequence[int] = (1,)
+        self._max_queue_size = max_queue_size
+        self._max_queue_delay_s = max_queue_delay_s
+        self._queue: deque[tuple[I, _Call[R], int, float]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._run_s = 0.0
+        self._runners = runners
+        self._threads: list[threading.Thread] = []
+
+    def start(self, run: "Run[I, R]", batch_sizes: Sequence[int]) -> None:
+        """Begin to run what was submitted.
+
+        Args:
+            run: gets a batch, returns one result for each of its items.
+            batch_sizes: how many items it can take, ascending, the first one 1.
+        """
+        self._batch_sizes = batch_sizes
+        for index in range(self._runners):
+            thread = threading.Thread(target=self._serve, args=(run,), name=f"runner-{index}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def submit(self, items: Sequence[I], deadline: float) -> list[R]:
+        """The result of each item, in order. Blocks until they are there; called by any number of threads.
+
+        Args:
+            deadline: on the clock of `time.monotonic`; items that have not begun by then are never run.
+
+        Raises:
+            QueueFull: too much waits.
+            NotReady: the batcher is closed.
+            DeadlineExceeded: the results were not there in time.
+            Exception: what `run` raised for one of the items.
+        """
+        call: _Call[R] = _Call([None] * len(items), deadline, len(items))
+        with self._changed:
+            if self._closed:
+                raise NotReady("stopping")
+            if self._queue and len(self._queue) + len(items) > self._max_queue_size:
+                raise QueueFull(f"{len(self._queue)} items are waiting", self._retry_after_s())
+            now = time.monotonic()
+            self._queue.extend((item, call, index, now) for index, item in enumerate(items))
+            self._changed.notify(len(items))
+        if not call.done.wait(max(0.0, deadline - time.monotonic())):
+            call.abandoned = True
+            raise DeadlineExceeded("not answered in time")
+        if call.fault is not None:
+            raise call.fault
+        return call.results  # type: ignore[return-value]
+
+    @property
+    def queue_depth(self) -> int:
+        """Items waiting for a run."""
+        return len(self._queue)
+
+    def close(self) -> None:
+        """Refuse new calls, run what waits, stop the runners; may be called twice."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self, run: "Run[I, R]") -> None:
+        while batch := self._next_batch():
+            started = time.monotonic()
+            self._run_batch(run, batch)
+            elapsed = time.monotonic() - started
+            self._run_s = elapsed if not self._run_s else self._run_s + SMOOTHING * (elapsed - self._run_s)
+
+    def _next_batch(self) -> list[tuple[I, _Call[R], int]]:
+        """The next items to run; blocks until there are some. Empty when closed and nothing waits."""
+        with self._changed:
+            while True:
+                self._drop_expired()
+                wait_s = None
+                if self._queue:
+                    size = max(each for each in self._batch_sizes if each <= len(self._queue))
+                    wait_s = self._queue[0][3] + self._max_queue_delay_s - time.monotonic()
+                    if size == self._batch_sizes[-1] or wait_s <= 0 or self._closed:
+                        return [self._queue.popleft()[:3] for _ in range(size)]
+                elif self._closed:
+                    return []
+                self._changed.wait(wait_s)
+
+    def _drop_expired(self) -> None:
+        """Forget the items at the front that nobody waits for any more."""
+        now = time.monotonic()
+        while self._queue and ((call := self._queue[0][1]).abandoned or call.fault or call.deadline <= now):
+            self._queue.popleft()
+
+    def _run_batch(self, run: "Run[I, R]", batch: list[tuple[I, _Call[R], int]]) -> None:
+        """Run the batch; when that fails, its items one by one, so that a bad one fails alone."""
+        try:
+            results = run([item for item, _, _ in batch])
+        except Exception as fault:
+            if len(batch) > 1:
+                for each in batch:
+                    self._run_batch(run, [each])
+            else:
+                call = batch[0][1]
+                call.fault = fault
+                call.done.set()
+            return
+        with self._changed:
+            for (_, call, index), result in zip(batch, results, strict=True):
+                call.results[index] = result
+                call.missing -= 1
+                if not call.missing:
+                    call.done.set()
+
+    def _retry_after_s(self) -> int:
+        """When the queue will have drained at the pace of the last runs, in whole seconds."""
+        runs = len(self._queue) / self._batch_sizes[-1] / self._runners
+        return max(1, math.ceil(runs * self._run_s))

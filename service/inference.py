@@ -1,0 +1,158 @@
+"""Routes: Open Inference Protocol v2, V1, image upload, health and metadata."""
+
+import zlib
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from service import protocol
+from service.errors import BadRequest, ContentTooLarge, NotFound
+from service.items import items_of, outputs_of
+from service.runtime import Runtime
+from service.settings import Settings
+
+routes = Blueprint("inference", __name__)
+
+VERSION = "1"
+HEADER_LENGTH = "Inference-Header-Content-Length"
+EXTENSIONS = ["binary_tensor_data", "classification"]
+DEFAULT_TOP = 5
+
+
+@routes.post("/infer")
+@routes.put("/infer")
+def infer_image() -> Response:
+    """An encoded picture in, its top labels out."""
+    runtime, count = _runtime(), _top()
+    item = runtime.decode_image(_picture())
+    (result,) = runtime.infer([(item,)])
+    artifact = runtime.artifact
+    (scores,) = protocol.split(next(iter(outputs_of([result], artifact).values())))
+    labels = [
+        {"label": label or str(index), "index": index, "probability": round(score, 6)}
+        for index, label, score in protocol.top(scores, count, artifact.labels)
+    ]
+    return jsonify(model=artifact.name, labels=labels)
+
+
+@routes.post("/v2/models/<name>/infer")
+@routes.post(f"/v2/models/<name>/versions/{VERSION}/infer")
+def infer(name: str) -> Response:
+    """Open Inference Protocol: tensors in, tensors out."""
+    runtime, settings = _model(name), _settings()
+    asked = protocol.decode_infer(_body(), request.headers.get(HEADER_LENGTH, type=int))
+    items = items_of(asked, runtime.artifact, runtime.decode_image, settings.max_request_items)
+    outputs = outputs_of(runtime.infer(items), runtime.artifact)
+    body, header_length = protocol.encode_infer(runtime.artifact, asked, outputs)
+    if header_length is None:
+        return Response(body, mimetype="application/json")
+    return Response(body, mimetype="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
+
+
+@routes.post("/v1/models/<name>:predict")
+def predict(name: str) -> Response:
+    """V1: instances in, predictions out."""
+    runtime, settings = _model(name), _settings()
+    items = protocol.decode_v1(_body(), runtime.artifact, runtime.decode_image, settings.max_request_items)
+    outputs = outputs_of(runtime.infer(items), runtime.artifact)
+    return jsonify(predictions=protocol.encode_v1(outputs))
+
+
+@routes.get("/v2")
+def server_metadata() -> Response:
+    return jsonify(name="kindling", version=current_app.config["VERSION"], extensions=EXTENSIONS)
+
+
+@routes.get("/v2/health/live")
+def live() -> Response:
+    return jsonify(live=True)
+
+
+@routes.get("/v2/health/ready")
+def ready() -> Response:
+    _runtime().wait_until_ready(timeout_s=0)
+    return jsonify(ready=True)
+
+
+@routes.get("/v2/models/<name>")
+@routes.get(f"/v2/models/<name>/versions/{VERSION}")
+def model_metadata(name: str) -> Response:
+    artifact = _model(name).artifact
+
+    def described(specs: Any) -> list[dict[str, Any]]:
+        return [{"name": each.name, "datatype": each.datatype, "shape": [-1, *each.shape]} for each in specs]
+
+    return jsonify(
+        name=artifact.name,
+        versions=[VERSION],
+        platform={"aoti": "pytorch_aotinductor", "onnx": "onnxruntime_onnx"}[artifact.engine],
+        inputs=described(artifact.inputs),
+        outputs=described(artifact.outputs),
+    )
+
+
+@routes.get("/v2/models/<name>/ready")
+@routes.get(f"/v2/models/<name>/versions/{VERSION}/ready")
+@routes.get("/v1/models/<name>")
+def model_ready(name: str) -> Response:
+    _model(name).wait_until_ready(timeout_s=0)
+    return jsonify(name=name, ready=True)
+
+
+@routes.get("/v1/models")
+def models() -> Response:
+    return jsonify(models=[_runtime().artifact.name])
+
+
+def _runtime() -> Runtime:
+    return current_app.extensions["runtime"]  # type: ignore[no-any-return]
+
+
+def _settings() -> Settings:
+    return current_app.extensions["settings"]  # type: ignore[no-any-return]
+
+
+def _model(name: str) -> Runtime:
+    runtime = _runtime()
+    if name != runtime.artifact.name:
+        raise NotFound(f"no model {name!r}, this service has {runtime.artifact.name!r}")
+    return runtime
+
+
+def _body() -> bytes:
+    """The raw body whatever its Content-Type says: curl's default for --data-binary is that of a form."""
+    body = request.get_data(cache=False)
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise BadRequest(f"Content-Encoding {encoding!r}: wanted gzip, deflate or none")
+    limit = _settings().max_body_bytes
+    inflater = zlib.decompressobj(wbits=47)  # 32 + 15: zlib's or gzip's header
+    try:
+        inflated = inflater.decompress(body, limit)
+    except zlib.error as fault:
+        raise BadRequest(f"the body is not {encoding}: {fault}") from None
+    if inflater.unconsumed_tail:
+        raise ContentTooLarge(f"the body is more than {limit} bytes when inflated")
+    return inflated
+
+
+def _picture() -> bytes:
+    if request.mimetype == "multipart/form-data":
+        files = list(request.files.values())
+        if len(files) != 1:
+            raise BadRequest(f"the form has {len(files)} files, wanted one picture")
+        body: bytes = files[0].read()
+    else:
+        body = _body()
+    if not body:
+        raise BadRequest("the body is empty, wanted a JPEG, PNG or WebP")
+    return body
+
+
+def _top() -> int:
+    text = request.args.get("top", str(DEFAULT_TOP))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1_000_000:
+        raise BadRequest(f"top={text!r}: wanted a whole number of at least 1")
+    return int(text[:9])

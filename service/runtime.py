@@ -1,0 +1,113 @@
+"""Runtime: one artifact, its engine and the batcher in front of it, from loading to closing."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from model.artifact import Artifact
+from service import cpu, engine, image
+from service.batcher import Batcher
+from service.engine import Engine, Item
+from service.errors import EngineError, NotReady, Unprocessable
+from service.settings import Settings
+from service.telemetry import ledger
+from service.tensor import values
+
+logger = logging.getLogger("kindling")
+
+
+class Runtime:
+    """Loads in a thread of its own; what is asked meanwhile waits in the queue.
+
+    Args:
+        on_failure: called, in that thread, when the artifact cannot be served; the reason is logged before.
+    """
+
+    def __init__(self, artifact: Artifact, settings: Settings, on_failure: Callable[[], None]) -> None:
+        self.artifact = artifact
+        self._settings = settings
+        self._plan = engine.plan(artifact, settings)
+        self._batcher: Batcher[Item, Item] = Batcher(
+            self._plan.runners, settings.max_queue_size, settings.max_queue_delay_ms / 1e3
+        )
+        # Decoding takes one core for each picture: more at once than there are cores only costs memory.
+        self._decoders = threading.BoundedSemaphore(cpu.quota())
+        self._engine: Engine | None = None
+        self._fault = ""
+        self._loading = threading.Thread(target=self._load, args=(on_failure,), name="loader", daemon=True)
+        self._loading.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model has answered its self-test."""
+        return self._engine is not None
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Return once the model has answered its self-test.
+
+        Raises:
+            NotReady: it has not, or cannot.
+        """
+        self._loading.join(timeout_s)
+        if not self.is_ready:
+            raise NotReady(self._fault or "the model is still loading")
+
+    def infer(self, items: Sequence[Item]) -> list[Item]:
+        """Each item's outputs, within the request timeout. Called by any number of threads."""
+        if self._fault:
+            raise NotReady(self._fault)
+        return self._batcher.submit(items, time.monotonic() + self._settings.request_timeout_ms / 1e3)
+
+    def decode_image(self, encoded: bytes) -> bytes:
+        """An encoded picture as one item of the model's first input."""
+        if self.artifact.image is None:
+            raise Unprocessable("this model takes no pictures, only tensors: POST /v2/models/NAME/infer")
+        with self._decoders:
+            return image.decode(encoded, self.artifact.image, self._settings.max_image_pixels)
+
+    def close(self) -> None:
+        """Answer what waits, then release the model; may be called twice."""
+        self._loading.join()
+        self._batcher.close()
+        if self._engine is not None:
+            self._engine.close()
+
+    def _load(self, on_failure: Callable[[], None]) -> None:
+        try:
+            loaded = engine.load(self.artifact, self._plan)
+            ledger.mark("model")
+            _self_test(self.artifact, loaded)
+        except Exception as fault:
+            self._fault = f"the model cannot be served: {fault}"
+            logger.error(self._fault)  # noqa: TRY400 - one sentence; a traceback tells nothing more
+            on_failure()
+            return
+        self._batcher.start(loaded.run, loaded.batch_sizes)
+        self._engine = loaded
+        ledger.mark("ready")
+        logger.info(
+            "%s (%s %s) is ready: %d x %d threads, batches up to %d; %s",
+            self.artifact.name,
+            self.artifact.engine,
+            self.artifact.precision,
+            self._plan.runners,
+            self._plan.threads,
+            loaded.batch_sizes[-1],
+            ledger,
+        )
+
+
+def _self_test(artifact: Artifact, loaded: Engine) -> None:
+    """Every batch size must give eager PyTorch's answer, within the artifact's tolerance."""
+    asked, wanted = artifact.read_self_test()
+    for size in {1, loaded.batch_sizes[-1]}:
+        for answer in loaded.run([asked] * size):
+            for spec, got, expected in zip(artifact.outputs, answer, wanted, strict=True):
+                pairs = zip(values(spec.datatype, got), values(spec.datatype, expected), strict=True)
+                largest = max((abs(a - b) / (1 + abs(b)) for a, b in pairs), default=0.0)
+                if not largest <= artifact.tolerance or math.isnan(largest):
+                    raise EngineError(
+                        f"self-test failed: output {spec.name} differs by {largest:.2g} (tolerance {artifact.tolerance:g})"
+                    )
