@@ -1,5 +1,6 @@
 # make serve   set up, export the model, serve it on http://127.0.0.1:8080
 # make test    set up, then every test that can run on this machine
+# make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx)
 # make bench   the figures of the README, side by side with other servers
 # make lint    ruff and mypy
 # make lock    the newest versions of all packages
@@ -15,7 +16,7 @@ artifact := build/$(subst /,-,$(subst :,-,$(MODEL)))-$(ENGINE)-$(PRECISION)
 # One's own model, path/to/file.py:function, is exported again after an edit.
 source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
 
-.PHONY: serve export test bench lint lock clean distclean
+.PHONY: serve export test image bench lint lock clean distclean
 
 serve: $(artifact)/artifact.json
 	@MODEL_DIR=$(artifact) exec $(python) -m service
@@ -31,6 +32,9 @@ test:
 	@.ci/setup test
 	@$(MAKE) --no-print-directory export
 	@$(python) -m pytest $(PYTEST_FLAGS)
+
+image:
+	docker build --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) -t kindling:$(ENGINE) .
 
 bench:
 	@.ci/setup test

@@ -5,7 +5,13 @@ catalog.py    names -> modules: the default model, torchvision's, one's own
 export.py     the way of one export: module -> candidates -> parity -> measurement -> artifact
 lower.py      module -> compiled library (AOTInductor) or graph (ONNX)
 padding.py    a graph rewrite: zero padding becomes part of the convolution behind it
+selection.py  which way to run it is best, and the evidence for that
+parity.py     the answers of eager PyTorch, and how far an engine's may be from them
+precision.py  a model in bfloat16
+cpus.py       CPU baselines to compile for
 measure.py    runs the service's own engine, in a process of its own without torch
 pictures.py   real pictures for parity and self-test
+libraries.py  what an image without torch needs of it
+progress.py   one line for each long step
 __main__.py   `python -m model export` and `show`
 """

@@ -29,7 +29,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--batch-sizes", type=_numbers, default=(1, 4), metavar="N,N", help="to measure; kept where it pays (1,4)"
     )
     parser.add_argument("--threads", type=_numbers, default=(), metavar="N,N", help="to measure (1 and all CPUs)")
-    parser.add_argument("--tolerance", type=float, help="largest difference from eager (1e-3; bf16: 0.1)")
+    parser.add_argument("--tolerance", type=_tolerance, help="largest difference from eager (1e-3; bf16: 0.1)")
     parser.set_defaults(run=_export)
 
 
@@ -40,16 +40,23 @@ def _numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def _tolerance(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number over 0")
+    return float(text)
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from model.catalog import CatalogError
     from model.cpus import CpuError
     from model.export import ExportError, Request, export
+    from model.measure import MeasureError
     from model.parity import ParityError
 
     options = {key: value for key, value in vars(arguments).items() if key != "run"}
     try:
         artifact = export(Request(**options))
-    except (CatalogError, CpuError, ExportError, ParityError) as fault:
+    except (CatalogError, CpuError, ExportError, MeasureError, ParityError) as fault:
         print(f"export failed: {fault}", file=sys.stderr)
         return 1
     print(describe(artifact))

@@ -107,7 +107,7 @@ class Artifact:
         """
         path = folder / "artifact.json"
         try:
-            text = path.read_text()
+            text = path.read_bytes()
         except OSError:
             raise ArtifactError(f"no artifact in {folder}: `python -m model export NAME --output {folder}`") from None
         try:
@@ -115,7 +115,7 @@ class Artifact:
             if raw["format"] != FORMAT:
                 raise ArtifactError(f"{path} has format {raw['format']}, this version reads {FORMAT}: export it again")
             return _from_json(raw, folder)
-        except (ValueError, KeyError, TypeError) as fault:
+        except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise ArtifactError(f"{path} is damaged ({type(fault).__name__}: {fault}): export it again") from None
 
     def write(self) -> None:
@@ -125,7 +125,8 @@ class Artifact:
         raw["files"] = {
             each.name: file_digest(each) for each in sorted(self.path.iterdir()) if each.name != "artifact.json"
         }
-        (self.path / "artifact.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
+        (self.path / "artifact.json").write_text(text, encoding="utf-8")
 
     def verify(self) -> None:
         """Raise ArtifactError unless every file is the one that was exported: loading a program executes it."""

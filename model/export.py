@@ -4,24 +4,21 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from model import catalog, cpus, parity
 from model.artifact import Artifact, CpuSpec, Defaults, Program, TensorSpec
-from model.catalog import ImageClassifier, Model
+from model.catalog import Model
 from model.lower import lower_aoti, lower_onnx
-from model.measure import Report, measure
+from model.precision import in_precision
 from model.progress import step
+from model.selection import best_plan, candidates, keep
 from service.cpu import quota
-from service.engine import Plan
 
-# A larger batch or more threads must be this much faster, or the simplest is kept: one item on one thread.
-WORTH = 1.10
 DATATYPES = {
     torch.bool: "BOOL", torch.uint8: "UINT8", torch.uint16: "UINT16", torch.uint32: "UINT32", torch.uint64: "UINT64",
     torch.int8: "INT8", torch.int16: "INT16", torch.int32: "INT32", torch.int64: "INT64",
@@ -46,22 +43,6 @@ class Request:
     batch_sizes: tuple[int, ...] = (1, 4)
     threads: tuple[int, ...] = ()
     tolerance: float | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One engine's artifact with one way to run it, and what was measured of that."""
-
-    artifact: Artifact
-    plan: Plan
-    report: Report
-
-    @property
-    def row(self) -> dict[str, Any]:
-        numbers = asdict(self.report)
-        del numbers["answers"]
-        plan = self.plan
-        return {"batch": plan.max_batch_size, "threads": plan.threads, "runners": plan.runners, **numbers}
 
 
 def export(request: Request) -> Artifact:
@@ -90,8 +71,8 @@ def export(request: Request) -> Artifact:
         bests = []
         for engine in engines:
             lowered = _lower(request, model, replace(draft, engine=engine, path=Path(scratch) / engine))
-            bests.append(_best(lowered, reference, _threads(request)))
-        artifact = _keep(bests, request)
+            bests.append(best_plan(lowered, candidates(request.batch_sizes, _threads(request)), reference))
+        artifact = keep(bests)
         _replace(artifact.path, request.output)
     return Artifact.read(request.output)
 
@@ -137,7 +118,7 @@ def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
     """The draft with its programs compiled into its folder."""
     draft.path.mkdir()
     example = tuple(model.inputs.values())
-    module = _in_precision(model, request.precision)
+    module = in_precision(model, request.precision)
     programs = []
     try:
         if draft.engine == "onnx":
@@ -147,7 +128,7 @@ def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
             programs.append(Program("model.onnx", 0, 0))
             draft = replace(draft, cpu=CpuSpec("any"))
         else:
-            for batch, threads in _aoti_candidates(request):
+            for batch, threads in candidates(request.batch_sizes, _threads(request)):
                 name = f"model-b{batch}-t{threads}.so"
                 with step(f"compile with AOTInductor: batch {batch}, {threads} thread{'s' * (threads > 1)}"):
                     inputs = tuple(torch.cat([each] * batch) for each in example)
@@ -159,95 +140,6 @@ def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
             f"{draft.name} cannot be exported for {draft.engine} ({type(fault).__name__}):\n" + "\n".join(reasons)
         ) from fault
     return replace(draft, programs=tuple(programs))
-
-
-def _aoti_candidates(request: Request) -> list[tuple[int, int]]:
-    """(batch, threads): every batch on the fewest threads, and the smallest batch on every number of threads.
-
-    A service needs the smallest batch on any number of threads that it may be told to use.
-    """
-    batches, threads = sorted({1, *request.batch_sizes}), sorted(_threads(request))
-    return [(batch, threads[0]) for batch in batches] + [(1, each) for each in threads[1:]]
-
-
-def _in_precision(model: Model, precision: str) -> torch.nn.Module:
-    if precision == "fp32":
-        return model.module
-    if isinstance(model.module, ImageClassifier):
-        return model.module.bfloat16()
-    return _Bfloat16(model.module)
-
-
-class _Bfloat16(torch.nn.Module):
-    """A module in bfloat16 behind the datatypes of the original."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module.bfloat16()
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        halved = [each.bfloat16() if each.is_floating_point() else each for each in inputs]
-        results = self.module(*halved)
-        several = results if isinstance(results, (tuple, list)) else (results,)
-        return tuple(each.float() if each.dtype == torch.bfloat16 else each for each in several)
-
-
-def _best(lowered: Artifact, reference: parity.Reference, threads: tuple[int, ...]) -> Candidate:
-    """Parity of every candidate, then the fastest of them; the artifact keeps only what that one needs."""
-    lowered = replace(lowered, path=lowered.path)
-    parity.write_self_test(lowered, reference)
-    lowered.write()
-    if lowered.engine == "onnx":
-        plans = [(batch, threads[0]) for batch in (1, 4, 8)] + [(1, each) for each in threads[1:]]
-    else:
-        plans = [(each.batch, each.threads) for each in lowered.programs]
-    candidates, differences = [], {}
-    for batch, each in plans:
-        plan = Plan(max(1, quota() // each), each, batch)
-        with step(f"{lowered.engine}: measure batch {batch}, {plan.runners} x {each} thread{'s' * (each > 1)}"):
-            report = _measured(lowered, plan, reference)
-        differences[f"batch {batch}, threads {each}"] = parity.check(lowered, report.answers, reference)
-        candidates.append(Candidate(lowered, plan, report))
-    simplest = candidates[0]
-    best = max(candidates, key=lambda each: each.report.items_per_s)
-    if best.report.items_per_s < WORTH * simplest.report.items_per_s:
-        best = simplest
-    evidence = {
-        "parity": {"largest_difference": differences, **reference.description},
-        "measured": [each.row for each in candidates],
-        "cpus": quota(),
-        "worth": WORTH,
-    }
-    kept = tuple(each for each in lowered.programs if each.batch in (0, 1, best.plan.max_batch_size))
-    for program in set(lowered.programs) - set(kept):
-        (lowered.path / program.file).unlink()
-    defaults = Defaults(best.plan.max_batch_size, best.plan.threads)
-    artifact = replace(lowered, programs=kept, defaults=defaults, evidence=evidence)
-    return Candidate(artifact, best.plan, best.report)
-
-
-def _measured(artifact: Artifact, plan: Plan, reference: parity.Reference) -> Report:
-    try:
-        return measure(artifact.path, plan, reference.questions)
-    except RuntimeError as fault:
-        raise ExportError(f"{artifact.name} does not run on {artifact.engine}: {fault}") from None
-
-
-def _keep(bests: list[Candidate], request: Request) -> Artifact:
-    """The faster engine's artifact, written, with the reason in its evidence."""
-    best = max(bests, key=lambda each: each.report.items_per_s)
-    if len(bests) == 1:
-        why = f"asked for by --engine {request.engine}"
-    else:
-        other = next(each for each in bests if each is not best)
-        why = (
-            f"{best.report.items_per_s:.0f} items/s against {other.report.items_per_s:.0f} of {other.artifact.engine}, "
-            f"loaded in {best.report.load_ms:.0f} against {other.report.load_ms:.0f} ms"
-        )
-    measured = {each.artifact.engine: each.artifact.evidence["measured"] for each in bests}
-    artifact = replace(best.artifact, evidence={**best.artifact.evidence, "engine": why, "measured": measured})
-    artifact.write()
-    return artifact
 
 
 def _replace(new: Path, output: Path) -> None:

@@ -13,6 +13,19 @@ from model.padding import fold_padding
 Inputs = tuple[torch.Tensor, ...]
 
 
+class _Contiguous(torch.nn.Module):
+    """The module with outputs that lie in memory as their shapes say, whatever they are views of."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> Inputs:
+        results = self.module(*inputs)
+        several = results if isinstance(results, (tuple, list)) else (results,)
+        return tuple(each.contiguous() for each in several)
+
+
 def lower_aoti(module: torch.nn.Module, inputs: Inputs, library: Path, threads: int, cpu: CpuSpec) -> None:
     """Compile for exactly the shapes of `inputs` and runs of `threads` threads.
 
@@ -21,7 +34,7 @@ def lower_aoti(module: torch.nn.Module, inputs: Inputs, library: Path, threads: 
     """
     torch.set_num_threads(threads)
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        graph = torch.export.export(module, inputs).module()
+        graph = torch.export.export(_Contiguous(module).eval(), inputs).module()
         if fold_padding(graph):
             graph = torch.export.export(graph, inputs).module()
         # The compiler leaves its sources beside the library.
@@ -31,6 +44,11 @@ def lower_aoti(module: torch.nn.Module, inputs: Inputs, library: Path, threads: 
             options={
                 "aot_inductor.output_path": str(Path(folder) / "model.so"),
                 "freezing": True,
+                # The service opens libtorch_cpu itself. Linked, the library names libtorch.so too where torch is the
+                # CUDA build, and that one all of CUDA.
+                "aot_inductor.link_libtorch": False,
+                # At the end of the file instead of among its code: the service gives these pages back once copied.
+                "aot_inductor.force_mmap_weights": True,
                 "cpp.threads": threads,
                 "cpp.march": "native" if cpu.name == "native" else cpu.name,
                 "cpp.simdlen": None if cpu.name == "native" else 256,

@@ -22,6 +22,10 @@ ROUNDS = 7
 ROUND_S = 0.4
 
 
+class MeasureError(Exception):
+    """The artifact does not run."""
+
+
 @dataclass(frozen=True)
 class Report:
     """One measurement. `answers` are the outputs of the questions, item by item; times are medians over the rounds."""
@@ -38,7 +42,7 @@ def measure(folder: Path, plan: Plan, questions: list[Item]) -> Report:
     """Load the artifact in `folder` in a fresh process, answer `questions` in runs of `max_batch_size` and time it.
 
     Raises:
-        RuntimeError: with what the process said.
+        MeasureError: with what the process said.
     """
     artifact = Artifact.read(folder)
     with tempfile.TemporaryDirectory() as scratch:
@@ -47,9 +51,8 @@ def measure(folder: Path, plan: Plan, questions: list[Item]) -> Report:
         command = [sys.executable, "-m", "model.measure", str(folder), json.dumps(asdict(plan)), str(asked)]
         done = subprocess.run([*command, str(answered)], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(
-                done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it ended without a word"
-            )
+            reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+            raise MeasureError(f"{artifact.name} does not run on {artifact.engine}: {reason}")
         answers = _split(answered.read_bytes(), [spec.item_bytes for spec in artifact.outputs])
         return Report(**json.loads(done.stdout.splitlines()[-1]), answers=answers)
 

@@ -20,8 +20,7 @@ def fold_padding(graph_module: GraphModule) -> int:
     for conv in graph_module.graph.find_nodes(op="call_function", target=_conv2d):
         pad = conv.args[0]
         if isinstance(pad, Node) and pad.target is _pad and (amounts := _foldable(pad)):
-            _fold(graph_module, conv, pad, amounts, f"padded_weight_{folded}")
-            folded += 1
+            folded += _fold(graph_module, conv, pad, amounts, f"padded_weight_{folded}")
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
     return folded
@@ -38,18 +37,19 @@ def _foldable(pad: Node) -> tuple[int, int, int, int] | None:
     return (left, right, top, bottom) if even else None
 
 
-def _fold(graph_module: GraphModule, conv: Node, pad: Node, amounts: tuple[int, int, int, int], name: str) -> None:
+def _fold(graph_module: GraphModule, conv: Node, pad: Node, amounts: tuple[int, int, int, int], name: str) -> bool:
     left, right, top, bottom = amounts
     _, weight, bias, stride, padding, dilation, groups = _conv_arguments(conv)
     if (right, bottom) != (left, top):
-        if dilation != [1, 1]:
-            return
+        if dilation != [1, 1] or weight.op != "get_attr":
+            return False
         values = torch.nn.functional.pad(_parameter(graph_module, weight), (right - left, 0, bottom - top, 0))
         graph_module.register_parameter(name, torch.nn.Parameter(values, requires_grad=False))
         with graph_module.graph.inserting_before(conv):
             weight = graph_module.graph.get_attr(name)
     padding = [padding[0] + bottom, padding[1] + right]
     conv.args = (pad.args[0], weight, bias, stride, padding, dilation, groups)
+    return True
 
 
 def _conv_arguments(conv: Node) -> list[Any]:

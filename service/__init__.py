@@ -2,12 +2,14 @@
 
     HTTP: inference.infer -> protocol.decode_infer -> Batcher.submit -> Engine.run -> protocol.encode_infer
 
-__main__.py       `python -m service`: checks, then gunicorn with our settings
-gunicorn.conf.py  the process model: one worker, many threads, no preload
+__main__.py       `python -m service`: the checks that deserve one clear sentence, then gunicorn
+preparation.py    what is done before gunicorn forks: the engine's libraries, beside the imports
+server.py         Server: gunicorn's process model, one worker with many threads
 app.py            create_app(settings): the only place where objects are joined; the one error handler
 settings.py       Settings: typed, frozen, from_env(); the only reader of the environment
 inference.py      routes: Open Inference Protocol v2, V1, image upload, health, metadata
-protocol.py       pure: requests and responses in their JSON and binary forms
+protocol.py       pure: requests and responses of Open Inference Protocol v2, JSON and binary
+protocol_v1.py    pure: the same for KServe's V1
 tensor.py         pure: numbers to and from raw elements, for every datatype
 items.py          pure: the tensors of a request <-> the items of a batch, checked against the artifact
 image.py          pure: encoded picture -> UINT8 [H, W, 3], as the artifact prescribes

@@ -1,29 +1,36 @@
-"""`python -m service`: gunicorn with our settings, after the checks that deserve one clear sentence."""
+"""`python -m service`: the checks that deserve one clear sentence, then gunicorn."""
 
+import gc
 import socket
 import sys
-from pathlib import Path
 
 from model.artifact import Artifact, ArtifactError
+from service.preparation import Preparation
 from service.settings import Settings, SettingsError
 from service.telemetry import ledger
 
 
 def main() -> int:
     """Serve until SIGTERM; 2 when the settings, the artifact or the port are not usable."""
+    gc.disable()  # imports make no garbage
     try:
         settings = Settings.from_env()
-        Artifact.read(settings.model_dir)
+        artifact = Artifact.read(settings.model_dir)
         _check_port(settings)
+        ledger.mark("python")
+        preparation = Preparation(artifact, settings)
+        from service.server import Server  # gunicorn and Flask, while the libraries load
+
+        ledger.mark("imports")
+        preparation.finish()
     except (SettingsError, ArtifactError, OSError) as fault:
         print(fault, file=sys.stderr)
         return 2
-    ledger.mark("python")
-    from gunicorn.app.wsgiapp import run
-
-    sys.argv = ["kindling", "--config", str(Path(__file__).parent / "gunicorn.conf.py")]
-    print(f"serving on http://{settings.host}:{settings.port}", file=sys.stderr)
-    run()
+    # What is there now stays: the worker's collections pass it over, and leave the pages that it shares with us alone.
+    gc.freeze()
+    gc.enable()
+    print(f"{artifact.name} on http://{settings.host}:{settings.port}", file=sys.stderr)
+    Server(settings).run()
     return 0
 
 

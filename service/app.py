@@ -1,28 +1,24 @@
 """create_app: the only place where objects are joined; the one error handler."""
 
-from __future__ import annotations
-
+import json
 import logging
-import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
 
 from model.artifact import Artifact
-from service import __version__
+from service import __version__, inference
 from service.errors import KindlingError, QueueFull
 from service.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Flask, Response
-
 logger = logging.getLogger("kindling")
 
-# With its JSON around it, an error stays under 768 bytes: a dead letter sink keeps 1024 of them in base64.
-MAX_ERROR_CHARS = 500
-APP_LOAD_ERROR = 4  # gunicorn.arbiter.Arbiter.APP_LOAD_ERROR: the arbiter stops instead of starting another worker
+# Of the message as JSON. With its object around it an error stays under 768 bytes, as a dead letter sink keeps 1024 of
+# them in base64.
+MAX_ERROR_BYTES = 750
 
 
 def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> Flask:
@@ -32,11 +28,6 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         ArtifactError: there is no artifact to serve.
     """
     runtime = Runtime(Artifact.read(settings.model_dir), settings, on_failure)
-    # Flask's import takes as long as the engine's: they go on at the same time.
-    from flask import Flask
-
-    from service import inference
-
     app = Flask("service", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -47,16 +38,8 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     return app
 
 
-def application() -> Flask:
-    """The application for gunicorn, which stops when the model cannot be served."""
-    return create_app(Settings.from_env(), on_failure=lambda: os._exit(APP_LOAD_ERROR))
-
-
 def _answer_error(error: Exception) -> Response:
     """Every error as `{"error": "..."}`; an unknown one tells the client nothing and the log everything."""
-    from flask import jsonify
-    from werkzeug.exceptions import HTTPException
-
     headers = {}
     if isinstance(error, KindlingError):
         status, message = error.status, str(error)
@@ -71,7 +54,15 @@ def _answer_error(error: Exception) -> Response:
     else:
         logger.error("unexpected error", exc_info=error)
         status, message = 500, "internal error"
-    response = jsonify(error=message[:MAX_ERROR_CHARS])
+    response = jsonify(error=_cut(message))
     response.status_code = status
     response.headers.update(headers)
     return response
+
+
+def _cut(message: str) -> str:
+    """As much of its beginning as stays under the limit, whatever JSON escapes in it."""
+    message = message[:MAX_ERROR_BYTES]
+    while len(json.dumps(message)) > MAX_ERROR_BYTES:
+        message = message[: len(message) * 9 // 10]
+    return message

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -53,18 +54,27 @@ class Batcher(Generic[I, R]):
         self._runners = runners
         self._threads: list[threading.Thread] = []
 
-    def start(self, run: "Run[I, R]", batch_sizes: Sequence[int]) -> None:
-        """Begin to run what was submitted.
+    def start(self, run: "Run[I, R]", batch_sizes: Sequence[int], warm_up: Callable[[], None] = lambda: None) -> None:
+        """Begin to run what was submitted; returns when every runner is warm.
 
         Args:
             run: gets a batch, returns one result for each of its items.
             batch_sizes: how many items it can take, ascending, the first one 1.
+            warm_up: called by every runner before its first run, in its own thread.
+
+        Raises:
+            Exception: what `warm_up` raised; that runner runs nothing.
         """
         self._batch_sizes = batch_sizes
-        for index in range(self._runners):
-            thread = threading.Thread(target=self._serve, args=(run,), name=f"runner-{index}", daemon=True)
+        warm: list[Future[None]] = [Future() for _ in range(self._runners)]
+        for index, each in enumerate(warm):
+            thread = threading.Thread(
+                target=self._serve, args=(run, warm_up, each), name=f"runner-{index}", daemon=True
+            )
             self._threads.append(thread)
             thread.start()
+        for each in warm:
+            each.result()
 
     def submit(self, items: Sequence[I], deadline: float) -> list[R]:
         """The result of each item, in order. Blocks until they are there; called by any number of threads.
@@ -107,7 +117,13 @@ class Batcher(Generic[I, R]):
         for thread in self._threads:
             thread.join()
 
-    def _serve(self, run: "Run[I, R]") -> None:
+    def _serve(self, run: "Run[I, R]", warm_up: Callable[[], None], warm: "Future[None]") -> None:
+        try:
+            warm_up()
+        except Exception as fault:
+            warm.set_exception(fault)
+            return
+        warm.set_result(None)
         while batch := self._next_batch():
             started = time.monotonic()
             self._run_batch(run, batch)
@@ -130,15 +146,16 @@ class Batcher(Generic[I, R]):
                 self._changed.wait(wait_s)
 
     def _drop_expired(self) -> None:
-        """Forget the items at the front that nobody waits for any more."""
+        """Forget the items that nobody waits for any more."""
         now = time.monotonic()
-        while self._queue and ((call := self._queue[0][1]).abandoned or call.fault or call.deadline <= now):
-            self._queue.popleft()
+        live = [each for each in self._queue if not (each[1].abandoned or each[1].fault or each[1].deadline <= now)]
+        if len(live) < len(self._queue):
+            self._queue = deque(live)
 
     def _run_batch(self, run: "Run[I, R]", batch: list[tuple[I, _Call[R], int]]) -> None:
         """Run the batch; when that fails, its items one by one, so that a bad one fails alone."""
         try:
-            results = run([item for item, _, _ in batch])
+            results = list(zip(batch, run([item for item, _, _ in batch]), strict=True))
         except Exception as fault:
             if len(batch) > 1:
                 for each in batch:
@@ -149,7 +166,7 @@ class Batcher(Generic[I, R]):
                 call.done.set()
             return
         with self._changed:
-            for (_, call, index), result in zip(batch, results, strict=True):
+            for (_, call, index), result in results:
                 call.results[index] = result
                 call.missing -= 1
                 if not call.missing:

@@ -60,7 +60,7 @@ def decode(encoded: bytes | memoryview, spec: ImageSpec, max_pixels: int) -> byt
 def _prepare(picture: Image.Image, spec: ImageSpec) -> bytes:
     orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
     picture.draft("RGB", _scaled(picture.size, spec.resize_shorter * DRAFT_FACTOR))
-    upright = picture if picture.mode == "RGB" else picture.convert("RGB")
+    upright = picture if picture.mode == "RGB" else _to_rgb(picture)
     if orientation in UPRIGHT:
         upright = upright.transpose(UPRIGHT[orientation])
     resized = upright.resize(_scaled(upright.size, spec.resize_shorter), INTERPOLATIONS[spec.interpolation])
@@ -68,6 +68,12 @@ def _prepare(picture: Image.Image, spec: ImageSpec) -> bytes:
     left = round((resized.width - spec.width) / 2)
     top = round((resized.height - spec.height) / 2)
     return resized.crop((left, top, left + spec.width, top + spec.height)).tobytes()
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off at 255
+        picture = picture.convert("I").point(lambda grey: grey * (1 / 257)).convert("L")
+    return picture.convert("RGB")
 
 
 def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:

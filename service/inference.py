@@ -5,11 +5,12 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from service import protocol
+from service import protocol, protocol_v1
 from service.errors import BadRequest, ContentTooLarge, NotFound
 from service.items import items_of, outputs_of
 from service.runtime import Runtime
 from service.settings import Settings
+from service.tensor import check_finite
 
 routes = Blueprint("inference", __name__)
 
@@ -27,7 +28,9 @@ def infer_image() -> Response:
     item = runtime.decode_image(_picture())
     (result,) = runtime.infer([(item,)])
     artifact = runtime.artifact
-    (scores,) = protocol.split(next(iter(outputs_of([result], artifact).values())))
+    output = next(iter(outputs_of([result], artifact).values()))
+    check_finite(output.datatype, output.data, f"output {output.name}")  # type: ignore[arg-type]
+    (scores,) = protocol.split(output)
     labels = [
         {"label": label or str(index), "index": index, "probability": round(score, 6)}
         for index, label, score in protocol.top(scores, count, artifact.labels)
@@ -40,7 +43,7 @@ def infer_image() -> Response:
 def infer(name: str) -> Response:
     """Open Inference Protocol: tensors in, tensors out."""
     runtime, settings = _model(name), _settings()
-    asked = protocol.decode_infer(_body(), request.headers.get(HEADER_LENGTH, type=int))
+    asked = protocol.decode_infer(_body(), _header_length())
     items = items_of(asked, runtime.artifact, runtime.decode_image, settings.max_request_items)
     outputs = outputs_of(runtime.infer(items), runtime.artifact)
     body, header_length = protocol.encode_infer(runtime.artifact, asked, outputs)
@@ -53,9 +56,9 @@ def infer(name: str) -> Response:
 def predict(name: str) -> Response:
     """V1: instances in, predictions out."""
     runtime, settings = _model(name), _settings()
-    items = protocol.decode_v1(_body(), runtime.artifact, runtime.decode_image, settings.max_request_items)
+    items = protocol_v1.decode(_body(), runtime.artifact, runtime.decode_image, settings.max_request_items)
     outputs = outputs_of(runtime.infer(items), runtime.artifact)
-    return jsonify(predictions=protocol.encode_v1(outputs))
+    return jsonify(predictions=protocol_v1.encode(outputs))
 
 
 @routes.get("/v2")
@@ -121,26 +124,39 @@ def _model(name: str) -> Runtime:
 
 def _body() -> bytes:
     """The raw body whatever its Content-Type says: curl's default for --data-binary is that of a form."""
-    body = request.get_data(cache=False)
+    body, limit = request.get_data(cache=False), _settings().max_body_bytes
+    # Of a chunked body Flask reads as much as it may and says nothing of the rest.
+    if len(body) == limit and request.environ["wsgi.input"].read(1):
+        raise ContentTooLarge(f"the body is more than {limit} bytes")
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
         return body
     if encoding not in ("gzip", "deflate"):
         raise BadRequest(f"Content-Encoding {encoding!r}: wanted gzip, deflate or none")
-    limit = _settings().max_body_bytes
     inflater = zlib.decompressobj(wbits=47)  # 32 + 15: zlib's or gzip's header
     try:
-        inflated = inflater.decompress(body, limit)
+        inflated = inflater.decompress(body, limit + 1)
     except zlib.error as fault:
         raise BadRequest(f"the body is not {encoding}: {fault}") from None
-    if inflater.unconsumed_tail:
+    if len(inflated) > limit:
         raise ContentTooLarge(f"the body is more than {limit} bytes when inflated")
+    if not inflater.eof:
+        raise BadRequest(f"the body is not {encoding}: it ends too early")
     return inflated
+
+
+def _header_length() -> int | None:
+    text = request.headers.get(HEADER_LENGTH)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(f"{HEADER_LENGTH} is {text!r}: wanted a number of bytes")
+    return int(text[:18])
 
 
 def _picture() -> bytes:
     if request.mimetype == "multipart/form-data":
-        files = list(request.files.values())
+        files = [file for _, file in request.files.items(multi=True)]
         if len(files) != 1:
             raise BadRequest(f"the form has {len(files)} files, wanted one picture")
         body: bytes = files[0].read()
@@ -153,6 +169,6 @@ def _picture() -> bytes:
 
 def _top() -> int:
     text = request.args.get("top", str(DEFAULT_TOP))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1_000_000:
-        raise BadRequest(f"top={text!r}: wanted a whole number of at least 1")
-    return int(text[:9])
+    if not text.isascii() or not text.isdigit() or len(text) > 6 or int(text) < 1:
+        raise BadRequest(f"top={text!r}: wanted a whole number from 1 to 999999")
+    return int(text)

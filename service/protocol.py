@@ -1,4 +1,4 @@
-"""Pure: the Open Inference Protocol v2 and V1, JSON and binary, to and from tensors.
+"""Pure: the Open Inference Protocol v2, JSON and binary, to and from tensors.
 
 https://github.com/kserve/open-inference-protocol (REST), and Triton's extensions "binary tensor data" and
 "classification" (triton-inference-server/server, docs/protocol/).
@@ -9,24 +9,21 @@ import binascii
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from model.artifact import ITEM_BYTES, Artifact
-from service.engine import Item
 from service.errors import BadRequest, Unprocessable
 from service.tensor import (
     FLOATS,
     MAX_DIMENSIONS,
     Tensor,
-    check_finite,
     encode_values,
     flatten,
     is_finite,
     kind_of,
-    nest,
     values,
 )
 
@@ -98,44 +95,12 @@ def decode_infer(body: bytes, header_length: int | None) -> InferRequest:
         )
         for each in _objects(raw, "outputs", optional=True)
     ]
+    if any(each.classes < 0 for each in outputs):
+        raise BadRequest("parameters.classification: wanted a number of at least 0")
     request_id = raw.get("id", "")
     if not isinstance(request_id, str) or len(request_id) > MAX_REQUEST_ID_CHARS:
         raise BadRequest(f"id: wanted a string of at most {MAX_REQUEST_ID_CHARS} characters")
     return InferRequest(inputs, outputs, request_id, _parameter(raw, "binary_data_output", bool, False))
-
-
-def decode_v1(body: bytes, artifact: Artifact, decode_image: Callable[[bytes], bytes], max_items: int) -> list[Item]:
-    """V1's `{"instances": [...]}` for a model with one input; each instance is an array, or `{"b64": "..."}`, a picture.
-
-    Raises:
-        BadRequest: cannot be decoded.
-        Unprocessable: decoded, but not what the model takes.
-    """
-    if len(artifact.inputs) != 1:
-        raise Unprocessable("V1 has no names for several inputs: POST /v2/models/NAME/infer")
-    (spec,) = artifact.inputs
-    instances = decode_json(body).get("instances")
-    if not isinstance(instances, list) or not 1 <= len(instances) <= max_items:
-        raise BadRequest(f"instances: wanted a list of 1 to {max_items} items")
-    items: list[Item] = []
-    for index, instance in enumerate(instances):
-        where = f"instances[{index}]"
-        value = instance.get(spec.name, instance) if isinstance(instance, dict) else instance
-        if isinstance(value, dict) and value.keys() == {"b64"}:
-            items.append((decode_image(decode_base64(value["b64"], where)),))
-        else:
-            raw = encode_values(value, spec.datatype, spec.shape, where)
-            check_finite(spec.datatype, raw, where)
-            items.append((raw,))
-    return items
-
-
-def encode_v1(outputs: dict[str, Tensor]) -> list[Any]:
-    """V1's predictions: for each item its output, or an object of them where there are several."""
-    columns = {name: [nest(list(item), tensor.shape[1:]) for item in split(tensor)] for name, tensor in outputs.items()}
-    if len(columns) == 1:
-        return next(iter(columns.values()))
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def decode_base64(text: Any, where: str) -> bytes:
@@ -280,7 +245,9 @@ def _member(raw: dict[str, Any], key: str, kind: type) -> Any:
 
 def _parameter(raw: dict[str, Any], key: str, kind: type, default: Any) -> Any:
     parameters = raw.get("parameters", {})
-    value = parameters.get(key, default) if isinstance(parameters, dict) else None
+    if not isinstance(parameters, dict):
+        raise BadRequest(f"parameters: wanted an object, got {kind_of(parameters)}")
+    value = parameters.get(key, default)
     if value is not default and type(value) is not kind:
         raise BadRequest(f"parameters.{key}: wanted a {kind.__name__}, got {kind_of(value)}")
     return value

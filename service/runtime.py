@@ -11,6 +11,7 @@ from service import cpu, engine, image
 from service.batcher import Batcher
 from service.engine import Engine, Item
 from service.errors import EngineError, NotReady, Unprocessable
+from service.preparation import plan
 from service.settings import Settings
 from service.telemetry import ledger
 from service.tensor import values
@@ -28,7 +29,7 @@ class Runtime:
     def __init__(self, artifact: Artifact, settings: Settings, on_failure: Callable[[], None]) -> None:
         self.artifact = artifact
         self._settings = settings
-        self._plan = engine.plan(artifact, settings)
+        self._plan = plan(artifact, settings)
         self._batcher: Batcher[Item, Item] = Batcher(
             self._plan.runners, settings.max_queue_size, settings.max_queue_delay_ms / 1e3
         )
@@ -78,13 +79,13 @@ class Runtime:
         try:
             loaded = engine.load(self.artifact, self._plan)
             ledger.mark("model")
-            _self_test(self.artifact, loaded)
+            # In every runner: a thread's first run lays out its memory and finds its kernels.
+            self._batcher.start(loaded.run, loaded.batch_sizes, warm_up=lambda: _self_test(self.artifact, loaded))
         except Exception as fault:
             self._fault = f"the model cannot be served: {fault}"
             logger.error(self._fault)  # noqa: TRY400 - one sentence; a traceback tells nothing more
             on_failure()
             return
-        self._batcher.start(loaded.run, loaded.batch_sizes)
         self._engine = loaded
         ledger.mark("ready")
         logger.info(

@@ -3,6 +3,7 @@
 aoti.py      AOTInductor: the compiled library, through its C ABI
 aoti_abi.py  that C ABI: declarations only
 onnx.py      ONNX Runtime
+memory.py    what glibc and the kernel are told about this process's memory
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import Protocol
 
 from model.artifact import Artifact, ArtifactError
 from service import cpu
-from service.settings import Settings
+from service.engine import memory
 
 Item = tuple[bytes | memoryview, ...]
 """One item of a batch: the raw little-endian elements of each input, or of each output, in the artifact's order."""
@@ -48,32 +49,43 @@ class Plan:
     libtorch_dir: Path | None = None
 
 
-def plan(artifact: Artifact, settings: Settings) -> Plan:
-    """What the settings ask for; where they say 0, what the artifact measured as best, on the whole CPU quota."""
-    threads = settings.run_threads or min(artifact.defaults.threads, cpu.quota())
-    return Plan(
-        runners=settings.runners or max(1, cpu.quota() // threads),
-        threads=threads,
-        max_batch_size=settings.max_batch_size or artifact.defaults.max_batch_size,
-        libtorch_dir=settings.libtorch_dir,
-    )
+def prepare(artifact: Artifact, how: Plan) -> None:
+    """Load those libraries of the artifact's engine that survive a fork, because they start no thread.
 
-
-def load(artifact: Artifact, how: Plan) -> Engine:
-    """The artifact's engine, loaded. Called once in a process, before anything else loads an OpenMP library.
+    Called before anything else loads an OpenMP library.
 
     Raises:
-        ArtifactError: this CPU cannot run it, a file is not the exported one, or its libraries are missing.
+        ArtifactError: this CPU cannot run the artifact, or its libraries are missing.
     """
     if missing := set(artifact.cpu.flags) - cpu.flags():
         raise ArtifactError(
             f"{artifact.name} is compiled for {artifact.cpu.name}, and this CPU lacks {', '.join(sorted(missing))}: "
             "export it with --cpu x86-64-v3, or on this machine with --cpu native"
         )
-    artifact.verify()
     os.environ["OMP_NUM_THREADS"] = str(how.threads)
     # Waiting threads that spin take the cores from the ones that work: 829 against 272 ms of CPU for 10 runs.
     os.environ["OMP_WAIT_POLICY"] = "passive"
+    # One arena for each runner, and one for everything else.
+    memory.limit_arenas(how.runners + 1)
+    if artifact.engine == "aoti":
+        from service.engine import aoti
+
+        aoti.open_libraries(artifact, how)
+    else:
+        # Without this numpy's OpenBLAS, which is not used here, starts a thread for each core.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        # ONNX Runtime itself starts a thread when it is imported: that is left to `load`.
+        import numpy  # noqa: F401
+
+
+def load(artifact: Artifact, how: Plan) -> Engine:
+    """The artifact's engine, loaded and its files verified before: loading a program executes it.
+
+    Raises:
+        ArtifactError: as `prepare` does, or a file is not the exported one.
+    """
+    prepare(artifact, how)
+    artifact.verify()
     if artifact.engine == "aoti":
         from service.engine.aoti import AotiEngine
 

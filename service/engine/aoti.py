@@ -6,10 +6,36 @@ import os
 from collections.abc import Sequence
 from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
+from typing import Any
 
 from model.artifact import ITEM_BYTES, Artifact, ArtifactError, Program, TensorSpec
-from service.engine import Item, Plan, aoti_abi
+from service.engine import Item, Plan, aoti_abi, memory
 from service.errors import EngineError
+
+
+def open_libraries(artifact: Artifact, how: Plan) -> Any:
+    """libc10 and libtorch_cpu, from `how.libtorch_dir` or from beside the installed torch, which is not imported.
+
+    Raises:
+        ArtifactError: they are not there, or do not load.
+    """
+    # The weights are packed for the kernels of this ISA. Left to itself oneDNN takes the best that the CPU has, and
+    # where that is another it packs them again in every run.
+    os.environ["ONEDNN_MAX_CPU_ISA"] = artifact.cpu.onednn_isa
+    memory.keep_large_blocks()
+    folder = how.libtorch_dir
+    if folder is None:
+        found = importlib.util.find_spec("torch")
+        if found is None or found.origin is None:
+            raise ArtifactError("libtorch_cpu.so is not here: install torch, or set LIBTORCH_DIR to its folder")
+        folder = Path(found.origin).parent / "lib"
+    # Lazy binding: libtorch_cpu has 43,000 functions to bind, a model calls a few hundred of them (205 ms, not 295).
+    mode = aoti_abi.RTLD_LAZY | aoti_abi.RTLD_GLOBAL
+    try:
+        aoti_abi.dlopen(folder / "libc10.so", mode)
+        return aoti_abi.bind_torch(aoti_abi.dlopen(folder / "libtorch_cpu.so", mode))
+    except OSError as fault:
+        raise ArtifactError(f"libtorch cannot be loaded from {folder}: {fault}") from None
 
 
 class AotiEngine:
@@ -17,14 +43,7 @@ class AotiEngine:
 
     def __init__(self, artifact: Artifact, how: Plan) -> None:
         programs = _choose(artifact, how)
-        # The weights are packed for the kernels of this ISA. Left to itself oneDNN takes the best that the CPU has,
-        # and where that is another it packs them again in every run: 46 ms a run instead of 18.
-        os.environ["ONEDNN_MAX_CPU_ISA"] = artifact.cpu.onednn_isa
-        # glibc maps a large block anew at every malloc and gives it back at every free: thousands of page faults a run.
-        libc = ctypes.CDLL(None)
-        libc.mallopt(aoti_abi.M_MMAP_THRESHOLD, 32 * 2**20)
-        libc.mallopt(aoti_abi.M_TRIM_THRESHOLD, 2**30)
-        torch = _open_torch(how.libtorch_dir)
+        torch = open_libraries(artifact, how)
         self._containers = {program.batch: _Container(torch, artifact, program, how.runners) for program in programs}
         self.batch_sizes = tuple(sorted(self._containers))
 
@@ -39,7 +58,7 @@ class AotiEngine:
 class _Container:
     """One compiled program: exactly `batch` items a run."""
 
-    def __init__(self, torch: ctypes.CDLL, artifact: Artifact, program: Program, models: int) -> None:
+    def __init__(self, torch: Any, artifact: Artifact, program: Program, models: int) -> None:
         self._torch = torch
         self._batch = program.batch
         self._handle = c_void_p()
@@ -55,6 +74,7 @@ class _Container:
         self._outputs = [_Signature(torch, spec, program.batch) for spec in artifact.outputs]
         if self._model.AOTInductorModelContainerCreateWithDevice(ctypes.byref(self._handle), models, b"cpu", None):
             raise ArtifactError(f"{path} cannot be started: {self._last_error()}")
+        memory.drop_copied_weights(path)
         self._check_signature(path)
 
     def run(self, items: Sequence[Item]) -> list[Item]:
@@ -96,7 +116,7 @@ class _Container:
 class _Signature:
     """One input or output at one batch size, as the C ABI wants it."""
 
-    def __init__(self, torch: ctypes.CDLL, spec: TensorSpec, batch: int) -> None:
+    def __init__(self, torch: Any, spec: TensorSpec, batch: int) -> None:
         self._torch = torch
         self._name = spec.name
         shape = (batch, *spec.shape)
@@ -145,18 +165,3 @@ def _choose(artifact: Artifact, how: Plan) -> list[Program]:
             "leave RUN_THREADS unset, or export with --threads"
         )
     return [each for each in fitting if each.batch <= max(how.max_batch_size, 1)]
-
-
-def _open_torch(folder: Path | None) -> ctypes.CDLL:
-    """libc10 and libtorch_cpu, from `folder` or from beside the installed torch, which is not imported."""
-    if folder is None:
-        found = importlib.util.find_spec("torch")
-        if found is None or found.origin is None:
-            raise ArtifactError("libtorch_cpu.so is not here: install torch, or set LIBTORCH_DIR to its folder")
-        folder = Path(found.origin).parent / "lib"
-    mode = aoti_abi.RTLD_NOW | aoti_abi.RTLD_GLOBAL
-    try:
-        aoti_abi.dlopen(folder / "libc10.so", mode)
-        return aoti_abi.bind_torch(aoti_abi.dlopen(folder / "libtorch_cpu.so", mode))  # type: ignore[no-any-return]
-    except OSError as fault:
-        raise ArtifactError(f"libtorch cannot be loaded from {folder}: {fault}") from None

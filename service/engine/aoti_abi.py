@@ -8,12 +8,9 @@ from ctypes import POINTER, c_char_p, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any
 
+RTLD_LAZY = 1
 RTLD_NOW = 2
 RTLD_GLOBAL = 0x100
-
-# <malloc.h>: int mallopt(int param, int value)
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
 
 c_handle_p = POINTER(c_void_p)
 c_int64_p = POINTER(c_int64)

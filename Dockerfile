@@ -1,0 +1,53 @@
+# docker build -t kindling .
+# docker build --build-arg ENGINE=onnx --build-arg MODEL=torchvision:resnet50 -t kindling .
+
+# ---- export: the model, compiled and checked; nothing of PyTorch goes further than this stage --------------------
+FROM python:3.11-slim-bookworm AS export
+# --reinstall: a slimmed base image can have libc6-dev without the files that the linker needs.
+RUN apt-get update && apt-get install -y --no-install-recommends --reinstall g++ libc6-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+ENV PIP_NO_CACHE_DIR=1
+COPY requirements/export.txt requirements/
+COPY .ci/setup .ci/
+RUN .ci/setup export
+# Of the service only what the export measures: a change of anything else does not compile the model again.
+COPY model model
+COPY service/__init__.py service/errors.py service/cpu.py service/image.py service/
+COPY service/engine service/engine
+ARG MODEL=efficientnet_lite0
+ARG ENGINE=aoti
+ARG PRECISION=fp32
+RUN .venv/bin/python -m model export "$MODEL" --engine "$ENGINE" --precision "$PRECISION" --output artifact
+RUN .venv/bin/python -c "import json; print(json.load(open('artifact/artifact.json'))['engine'])" >engine \
+    && mkdir libtorch && if grep -q aoti engine; then .venv/bin/python -m model.libraries libtorch; fi
+
+# ---- deps: the packages of that engine --------------------------------------------------------------------------
+FROM python:3.11-slim-bookworm AS deps
+WORKDIR /app
+COPY --from=export /app/engine .
+COPY requirements/aoti.txt requirements/onnx.txt requirements/
+RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --prefix /packages \
+        --requirement "requirements/$(cat engine).txt" \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /packages
+
+# ---- runtime: what changes least comes first ---------------------------------------------------------------------
+FROM python:3.11-slim-bookworm AS runtime
+# The base image has no byte code of the standard library, and a read-only container would compile it at every start.
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" || true
+COPY --from=deps /packages /usr/local
+WORKDIR /app
+COPY --from=export /app/libtorch libtorch
+COPY --from=export /app/artifact artifact
+COPY model/__init__.py model/artifact.py model/
+COPY service service
+ENV HOST=0.0.0.0 PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONPATH=/app
+RUN python -m compileall -q --invalidation-mode unchecked-hash model service
+USER 65532:65532
+# The image is not built unless it answers: ready means that the model has passed its self-test.
+RUN python -m service & service=$!; \
+    ready() { python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/v2/health/ready')" 2>/dev/null; }; \
+    for try in $(seq 50); do ready && break; sleep 0.2; done; ready && kill $service && wait $service
+EXPOSE 8080
+CMD ["python", "-m", "service"]

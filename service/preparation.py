@@ -1,0 +1,66 @@
+"""What is done before gunicorn forks its worker: the engine's libraries are loaded, in a thread beside the imports.
+
+They survive the fork, as they start no thread. The model is loaded in the worker.
+"""
+
+import importlib
+import threading
+from contextlib import suppress
+
+from model.artifact import Artifact
+from service import cpu, engine
+from service.engine import Plan
+from service.settings import Settings
+from service.telemetry import ledger
+
+# The C extensions that gunicorn, Flask and Pillow import. The system's loader opens one library at a time, so each of
+# them would wait for libtorch, and all imports with it. Some Pythons have some of them built in, or under other names.
+EXTENSIONS = (
+    "PIL._imaging", "_bisect", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_heapq", "_lzma", "_pickle",
+    "_queue", "_random", "_sha512", "_ssl", "_struct", "_uuid", "binascii", "fcntl", "grp", "markupsafe._speedups",
+    "unicodedata", "zlib",
+)  # fmt: skip
+
+
+def plan(artifact: Artifact, settings: Settings) -> Plan:
+    """What the settings ask for; where they say 0, what the artifact measured as best, on the whole CPU quota."""
+    threads = settings.run_threads or min(artifact.defaults.threads, cpu.quota())
+    return Plan(
+        runners=settings.runners or max(1, cpu.quota() // threads),
+        threads=threads,
+        max_batch_size=settings.max_batch_size or artifact.defaults.max_batch_size,
+        libtorch_dir=settings.libtorch_dir,
+    )
+
+
+def import_if_there(name: str) -> None:
+    with suppress(ImportError):
+        importlib.import_module(name)
+
+
+class Preparation:
+    """Begins at once; `finish` waits for it."""
+
+    def __init__(self, artifact: Artifact, settings: Settings) -> None:
+        self._fault: Exception | None = None
+        for name in EXTENSIONS:
+            import_if_there(name)
+        self._thread = threading.Thread(target=self._run, args=(artifact, settings), name="preparation")
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Return once the libraries are loaded.
+
+        Raises:
+            ArtifactError: they cannot be.
+        """
+        self._thread.join()
+        if self._fault is not None:
+            raise self._fault
+
+    def _run(self, artifact: Artifact, settings: Settings) -> None:
+        try:
+            engine.prepare(artifact, plan(artifact, settings))
+        except Exception as fault:
+            self._fault = fault
+        ledger.mark("libraries")

@@ -1,0 +1,17 @@
+"""`make bench`: this service against other ways to serve the same model, side by side in one run.
+
+__main__.py        arguments and the order of the parts
+lineup.py          what is compared: how each is started and asked
+sides/             the programs compared: hello, eager, mosec, LitServe, the in-process loop
+environments.py    mosec and LitServe, each in an environment of its own
+process.py         one side: started, asked, weighed, stopped
+photo.py           the picture that is sent, and its right answer
+start.py           part 1: start to first correct prediction, phase by phase
+load.py, post.lua  wrk: requests a second, p50 and p99
+throughput.py      part 2: every side under load, and its memory
+forward.py         part 3: both engines without HTTP
+machine.py         what it was measured on
+figures.py         samples -> medians, minima, ratios against the targets
+report.py          figures -> table and JSON
+picture.py         figures -> picture
+"""

@@ -1,0 +1,105 @@
+"""Samples -> medians, minima, and ratios against the targets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TypeVar
+
+from tests.benchmark.forward import Forward
+from tests.benchmark.lineup import EAGER, ENGINES, HELLO, LITSERVE, MOSEC, loop, ours
+from tests.benchmark.start import Started
+from tests.benchmark.throughput import Served
+
+T = TypeVar("T")
+AT = 8
+"""The concurrency at which throughput has its targets."""
+
+
+@dataclass
+class Samples:
+    """What was measured, by side, round after round; `missing` says what could not be."""
+
+    start: dict[str, list[Started]] = field(default_factory=dict)
+    served: dict[str, list[Served | None]] = field(default_factory=dict)
+    forward: dict[str, list[Forward]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """`paired` is the median over the rounds of one side's value by the other's; `of_bests` that of their best rounds."""
+
+    what: str
+    paired: float
+    of_bests: float
+    target: float
+    at_most: bool
+
+    @property
+    def is_met(self) -> bool:
+        return self.paired <= self.target if self.at_most else self.paired >= self.target
+
+
+def ratios(samples: Samples) -> list[Ratio]:
+    """Every ratio that has a target and whose two sides were measured."""
+    found = [*_starts(samples), *_throughputs(samples), *_forwards(samples), *_memories(samples)]
+    return [each for each in found if each is not None]
+
+
+def _starts(samples: Samples) -> list[Ratio | None]:
+    def value(started: Started) -> float:
+        return started.first_answer_ms
+
+    return [
+        _ratio(f"start to first correct prediction, {engine}, by {rival}", rows, value, target, at_most=True)
+        for rival, target in ((EAGER, 0.30), (HELLO, 2.5))
+        for engine in ENGINES
+        if (rows := _pair(samples.start, ours(engine), rival))
+    ]
+
+
+def _throughputs(samples: Samples) -> list[Ratio | None]:
+    targets = [(engine, loop(engine), 0.85) for engine in ENGINES]
+    targets += [("aoti", MOSEC, 2.0), ("aoti", LITSERVE, 2.0), ("onnx", MOSEC, 2.5), ("onnx", LITSERVE, 2.5)]
+
+    def value(served: Served) -> float:
+        return served.at(AT).per_s
+
+    return [
+        _ratio(f"throughput at concurrency {AT}, {engine}, by {rival}", rows, value, target, at_most=False)
+        for engine, rival, target in targets
+        if (rows := _pair(samples.served, ours(engine), rival))
+    ]
+
+
+def _forwards(samples: Samples) -> list[Ratio | None]:
+    rows = _pair(samples.forward, "aoti", "onnx")
+    return [_ratio("forward, aoti by ONNX Runtime, same runners", rows, lambda each: each.run_ms, 1.2, at_most=True)]
+
+
+def _memories(samples: Samples) -> list[Ratio | None]:
+    def value(started: Started) -> float:
+        return started.memory.pss_mb
+
+    return [
+        _ratio(f"memory (PSS) after the first prediction, {engine}, by {EAGER}", rows, value, target, at_most=True)
+        for engine, target in (("aoti", 0.65), ("onnx", 0.5))
+        if (rows := _pair(samples.start, ours(engine), EAGER))
+    ]
+
+
+def _pair(found: Mapping[str, Sequence[T | None]], one: str, other: str) -> list[tuple[T, T]]:
+    """The rounds in which both were measured."""
+    pairs = zip(found.get(one, []), found.get(other, []), strict=False)
+    return [(a, b) for a, b in pairs if a is not None and b is not None]
+
+
+def _ratio(
+    what: str, rows: Sequence[tuple[T, T]], value: Callable[[T], float], target: float, *, at_most: bool
+) -> Ratio | None:
+    pairs = [(value(a), value(b)) for a, b in rows]
+    if not pairs or not all(b for _, b in pairs):
+        return None
+    best = min if at_most else max
+    of_bests = best(a for a, _ in pairs) / best(b for _, b in pairs)
+    return Ratio(what, median(a / b for a, b in pairs), of_bests, target, at_most)

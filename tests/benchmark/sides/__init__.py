@@ -1,0 +1,1 @@
+"""The programs compared, each as small as its documentation has it."""

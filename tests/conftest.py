@@ -1,0 +1,98 @@
+"""Artifacts exported once a session, and services on free ports that many tests share."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.exporting import OF_TEST_EXPORT, SHARED, Exports
+from tests.serving import ROOT, Server, serving
+
+Serve = Callable[..., Server]
+
+DEFAULT_ARTIFACT = Path(os.environ.get("MODEL_DIR", "build/efficientnet_lite0-aoti-fp32"))
+
+
+@pytest.fixture(scope="session")
+def exports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exports]:
+    """What `tests.exporting` lists: exported two at a time, beside the tests that do without."""
+    with ThreadPoolExecutor(2) as pool:
+        begun = Exports(pool, tmp_path_factory.mktemp("artifacts"))
+        begun.begin(SHARED)
+        if any(item.path.name == "test_export.py" for item in request.session.items):
+            begun.begin(OF_TEST_EXPORT)
+        yield begun
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _begin_to_export(request: pytest.FixtureRequest) -> None:
+    if any("exports" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("exports")
+
+
+@pytest.fixture(params=["aoti", "onnx"])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def tiny(exports: Exports, engine_name: str) -> Path:
+    """The artifact of `tests.models.tiny`, for both engines in turn."""
+    return exports.artifact(f"tiny-{engine_name}")
+
+
+@pytest.fixture
+def types(exports: Exports, engine_name: str) -> Path:
+    """The artifact of `tests.models.types_*`, for both engines in turn."""
+    return exports.artifact(f"types-{engine_name}")
+
+
+@pytest.fixture
+def tiny_aoti(exports: Exports) -> Path:
+    return exports.artifact("tiny-aoti")
+
+
+@pytest.fixture
+def tiny_onnx(exports: Exports) -> Path:
+    return exports.artifact("tiny-onnx")
+
+
+@pytest.fixture(scope="session")
+def default_artifact() -> Path:
+    """The default model with its real weights, as `make export` writes it."""
+    folder = ROOT / DEFAULT_ARTIFACT
+    assert (folder / "artifact.json").is_file(), f"there is no artifact in {DEFAULT_ARTIFACT}: run `make test`"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """serve(artifact, **settings): the service, ready; the same one for the same arguments until the session ends."""
+    folder = tmp_path_factory.mktemp("logs")
+    running: dict[tuple[object, ...], Server] = {}
+    with ExitStack() as stack:
+
+        def get(artifact: Path, **settings: str) -> Server:
+            key = (artifact, *sorted(settings.items()))
+            if key not in running:
+                log_file = folder / f"{len(running)}.log"
+                running[key] = stack.enter_context(serving(artifact, log_file, **settings))
+            return running[key]
+
+        yield get
+        for server in running.values():
+            server.process.terminate()
+
+
+@pytest.fixture
+def tiny_server(serve: Serve, tiny: Path) -> Server:
+    return serve(tiny)
+
+
+@pytest.fixture
+def types_server(serve: Serve, types: Path) -> Server:
+    return serve(types)

@@ -1,0 +1,80 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.settings import Settings, SettingsError
+
+
+def _faults(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as fault:
+        Settings.from_env(environ)
+    return str(fault.value).splitlines()
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({"UNKNOWN": "1", "PORT": "", "RUNNERS": "  "}) == Settings()
+
+
+def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
+    wanted: dict[str, Any] = {
+        "model_dir": Path("elsewhere"), "host": "0.0.0.0", "port": 65535, "request_threads": 7, "runners": 3,
+        "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
+        "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "max_body_bytes": 1000, "max_request_items": 5,
+        "max_image_pixels": 100, "libtorch_dir": Path("lib"), "log_level": "debug",
+    }  # fmt: skip
+    names = {field.name for field in dataclasses.fields(Settings)}
+    assert names == wanted.keys()
+    environ = {name.upper(): f" {value} " for name, value in wanted.items()}
+    settings = Settings.from_env(environ)
+    assert settings == Settings(**wanted)
+    for name, value in wanted.items():
+        assert type(getattr(settings, name)) is type(value), name
+
+
+def test_all_faults_are_told_together() -> None:
+    environ = {"PORT": "http", "RUNNERS": "-1", "MAX_QUEUE_DELAY_MS": "soon", "LOG_LEVEL": "loud", "HOST": "::1"}
+    assert _faults(environ) == [
+        "PORT='http': wanted a whole number of at least 1",
+        "RUNNERS='-1': wanted a whole number of at least 0",
+        "MAX_QUEUE_DELAY_MS='soon': wanted a number of at least 0",
+        "LOG_LEVEL='loud': wanted debug, info, warning or error",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", ["x", "1.5", "0", "-1", "1e3", "0x10", "inf", "nan", "65536", "8080 9090", "+-1", "1,000"]
+)
+def test_a_malformed_port_is_never_replaced(value: str) -> None:
+    (fault,) = _faults({"PORT": value})
+    assert fault.startswith(f"PORT={value!r}: wanted a ")
+
+
+@pytest.mark.parametrize("value", ["x", "-0.5", "inf", "-inf", "nan", "1,5"])
+def test_a_malformed_number_is_never_replaced(value: str) -> None:
+    assert _faults({"MAX_QUEUE_DELAY_MS": value}) == [f"MAX_QUEUE_DELAY_MS={value!r}: wanted a number of at least 0"]
+
+
+@pytest.mark.parametrize(
+    "variable", ["REQUEST_THREADS", "MAX_QUEUE_SIZE", "REQUEST_TIMEOUT_MS", "GRACEFUL_TIMEOUT_S", "MAX_BODY_BYTES",
+                 "MAX_REQUEST_ITEMS", "MAX_IMAGE_PIXELS"]
+)  # fmt: skip
+def test_zero_is_refused_where_nothing_would_work(variable: str) -> None:
+    (fault,) = _faults({variable: "0"})
+    assert fault.startswith(f"{variable}='0': wanted a ")
+    assert fault.endswith(" of at least 1")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_the_table_has_a_row_for_every_setting() -> None:
+    table = Settings.table()
+    assert [variable for variable, _, _ in table] == [field.name.upper() for field in dataclasses.fields(Settings)]
+    assert all(meaning for _, _, meaning in table)
+    defaults = {variable: default for variable, default, _ in table if default}
+    assert Settings.from_env(defaults) == Settings()

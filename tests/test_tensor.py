@@ -1,0 +1,178 @@
+"""Numbers to raw elements and back, with numpy as the oracle."""
+
+import math
+import random
+from typing import Any
+
+import ml_dtypes
+import numpy
+import pytest
+
+from model.artifact import ITEM_BYTES
+from service.errors import Unprocessable
+from service.tensor import check_finite, encode_values, flatten, is_finite, kind_of, nest, values
+
+NUMPY: dict[str, Any] = {
+    "BOOL": numpy.bool_, "UINT8": numpy.uint8, "UINT16": numpy.uint16, "UINT32": numpy.uint32, "UINT64": numpy.uint64,
+    "INT8": numpy.int8, "INT16": numpy.int16, "INT32": numpy.int32, "INT64": numpy.int64,
+    "FP16": numpy.float16, "BF16": ml_dtypes.bfloat16, "FP32": numpy.float32, "FP64": numpy.float64,
+}  # fmt: skip
+INTEGERS = [name for name in NUMPY if "INT" in name]
+FLOATS = {"FP16": 65504.0, "BF16": 3.3895313892515355e38, "FP32": 3.4028234663852886e38, "FP64": 1.7976931348623157e308}
+
+
+def test_every_datatype_of_the_artifact_is_tested_here() -> None:
+    assert NUMPY.keys() == ITEM_BYTES.keys()
+
+
+def _limits(datatype: str) -> tuple[int, int]:
+    info = numpy.iinfo(NUMPY[datatype])
+    return int(info.min), int(info.max)
+
+
+@pytest.mark.parametrize("datatype", INTEGERS)
+def test_integers_there_and_back(datatype: str) -> None:
+    low, high = _limits(datatype)
+    source = random.Random(datatype)
+    numbers = [low, high, 0, 1, *(source.randint(low, high) for _ in range(200))]
+    raw = encode_values(numbers, datatype, (len(numbers),), "x")
+    assert raw == numpy.array(numbers, NUMPY[datatype]).tobytes()
+    assert list(values(datatype, raw)) == numbers
+    assert list(values(datatype, memoryview(raw))) == numbers
+
+
+@pytest.mark.parametrize("datatype", INTEGERS)
+@pytest.mark.parametrize("bad", ["over", "under", 0.5, 1.0, "1", None, [], {}])
+def test_what_is_no_integer_of_that_size_is_refused(datatype: str, bad: Any) -> None:
+    low, high = _limits(datatype)
+    element = {"over": high + 1, "under": low - 1}.get(bad, bad) if isinstance(bad, str) else bad
+    with pytest.raises(Unprocessable, match=f"^x: an element is not a {datatype}$"):
+        encode_values([1, element], datatype, (2,), "x")
+
+
+def test_booleans_there_and_back() -> None:
+    raw = encode_values([True, False, 1, 0], "BOOL", (4,), "x")
+    assert raw == numpy.array([True, False, True, False]).tobytes()
+    assert list(values("BOOL", raw)) == [True, False, True, False]
+
+
+@pytest.mark.parametrize("bad", [2, -1, 0.5, "true", None])
+def test_what_is_no_boolean_is_refused(bad: Any) -> None:
+    with pytest.raises(Unprocessable, match=r"^x: an element is not a BOOL$"):
+        encode_values([True, bad], "BOOL", (2,), "x")
+
+
+def _samples(datatype: str) -> list[float]:
+    """Ordinary, huge, tiny and denormal numbers, and those half-way between two neighbours."""
+    source = random.Random(datatype)
+    largest = FLOATS[datatype]
+    ordinary = [source.uniform(-1000, 1000) for _ in range(500)]
+    scaled = [source.uniform(-1, 1) * 10.0 ** source.randint(-45, 4) for _ in range(500)]
+    ties = [1 + odd * 2.0**-8 for odd in range(1, 64, 2)] + [1 + odd * 2.0**-11 for odd in range(1, 64, 2)]
+    return [0.0, -0.0, 1.0, largest, -largest, *ordinary, *scaled, *ties]
+
+
+@pytest.mark.parametrize("datatype", FLOATS)
+def test_floats_are_rounded_as_numpy_does(datatype: str) -> None:
+    numbers = _samples(datatype)
+    raw = encode_values(numbers, datatype, (len(numbers),), "x")
+    # BF16 comes from FP32, as it does in PyTorch.
+    single = numpy.array(numbers, numpy.float32 if datatype == "BF16" else numpy.float64)
+    wanted = single.astype(NUMPY[datatype])
+    assert raw == wanted.tobytes()
+    assert list(values(datatype, raw)) == wanted.astype(numpy.float64).tolist()
+
+
+@pytest.mark.parametrize("datatype", FLOATS)
+def test_every_bit_pattern_of_special_numbers_is_read(datatype: str) -> None:
+    raw = numpy.array([math.inf, -math.inf, math.nan, -0.0], NUMPY[datatype]).tobytes()
+    up, down, nothing, zero = values(datatype, raw)
+    assert (up, down) == (math.inf, -math.inf)
+    assert math.isnan(nothing)
+    assert math.copysign(1, zero) == -1
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "BF16"])
+def test_all_half_precision_numbers_there_and_back(datatype: str) -> None:
+    every = numpy.arange(65536, dtype=numpy.uint16).view(NUMPY[datatype])
+    finite = every[numpy.isfinite(every.astype(numpy.float32))]
+    numbers = list(values(datatype, finite.tobytes()))
+    assert numbers == finite.astype(numpy.float64).tolist()
+    assert encode_values(numbers, datatype, (len(numbers),), "x") == finite.tobytes()
+
+
+@pytest.mark.parametrize(("datatype", "over"), [("FP16", 65520.0), ("BF16", 3.4e38), ("FP32", 3.5e38)])
+def test_a_number_over_the_largest_float_is_not_finite(datatype: str, over: float) -> None:
+    """It is refused one way or the other: as no element, or as infinite."""
+    for number in (over, -over):
+        with pytest.raises(Unprocessable):
+            check_finite(datatype, encode_values([number], datatype, (1,), "x"), "x")
+
+
+@pytest.mark.parametrize("datatype", FLOATS)
+def test_integers_are_floats_too_unless_they_are_too_large(datatype: str) -> None:
+    assert list(values(datatype, encode_values([1, -2], datatype, (2,), "x"))) == [1.0, -2.0]
+    with pytest.raises(Unprocessable):
+        check_finite(datatype, encode_values([10**400], datatype, (1,), "x"), "x")
+
+
+@pytest.mark.parametrize("datatype", FLOATS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_not_finite_is_refused(datatype: str, bad: float) -> None:
+    raw = numpy.array([1, bad, 2], NUMPY[datatype]).tobytes()
+    with pytest.raises(Unprocessable, match=r"^x: has NaN or Infinity$"):
+        check_finite(datatype, raw, "x")
+
+
+def test_finite_numbers_whose_sum_is_not_are_finite() -> None:
+    assert is_finite([1.7e308, 1.7e308])
+    assert not is_finite([math.inf, -math.inf])
+    assert is_finite([])
+
+
+def test_integers_are_always_finite() -> None:
+    check_finite("INT64", b"\xff" * 16, "x")
+
+
+@pytest.mark.parametrize(
+    ("data", "shape"),
+    [([1, 2, 3, 4, 5, 6], (2, 3)), ([[1, 2, 3], [4, 5, 6]], (2, 3)), ([[[1], [2]], [[3], [4]], [[5], [6]]], (3, 2, 1)),
+     ([], (0, 3)), ([5], ()), ([[1, 2, 3, 4, 5, 6]], (2, 3))],
+)  # fmt: skip
+def test_nested_and_flat_lists_are_the_same(data: Any, shape: tuple[int, ...]) -> None:
+    flat = numpy.array(data, numpy.int32).ravel()
+    assert encode_values(data, "INT32", shape, "x") == flat.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ("12", "x: wanted a list, got a string"),
+        (None, "x: wanted a list, got nothing"),
+        ({"a": 1}, "x: wanted a list, got an object"),
+        (7, "x: wanted a list, got a number"),
+        (True, "x: wanted a list, got a boolean"),
+        ([1, 2, 3], "x: 3 elements, shape [2] has 2"),
+        ([[1], 2], "x: lists and elements are mixed, or nested deeper than 8"),
+        ([[[[[[[[[1]]]]]]]]], "x: lists and elements are mixed, or nested deeper than 8"),
+        ([1, [2]], "x: an element is not a INT32"),
+    ],
+)
+def test_malformed_lists_are_refused(data: Any, error: str) -> None:
+    with pytest.raises(Unprocessable) as fault:
+        encode_values(data, "INT32", (2,), "x")
+    assert str(fault.value) == error
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (6,), (2, 3), (1, 2, 3), (3, 1, 2), (6, 1, 1)])
+def test_nest_is_the_other_way_round(shape: tuple[int, ...]) -> None:
+    flat = list(range(math.prod(shape)))
+    nested = nest(flat, shape)
+    assert nested == numpy.array(flat).reshape(shape).tolist()
+    if shape:
+        assert flatten(nested, "x") == flat
+
+
+def test_kinds_are_named_as_json_does() -> None:
+    kinds = {"an object": {}, "a list": [], "a string": "", "a boolean": True, "nothing": None, "a number": 1.5}
+    assert {name: kind_of(value) for name, value in kinds.items()} == {name: name for name in kinds}
