@@ -1,7 +1,6 @@
 """Pure: encoded picture -> UINT8 [H, W, 3], as the artifact prescribes."""
 
 import io
-import warnings
 
 from PIL import Image, UnidentifiedImageError
 
@@ -42,8 +41,7 @@ def decode(encoded: bytes | memoryview, spec: ImageSpec, max_pixels: int) -> byt
     if not encoded:
         raise Unprocessable("the picture is empty")
     try:
-        with warnings.catch_warnings():
-            picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError:
         raise Unprocessable("not a picture: wanted a JPEG, PNG or WebP") from None
     except Exception as fault:

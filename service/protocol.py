@@ -6,6 +6,7 @@ https://github.com/kserve/open-inference-protocol (REST), and Triton's extension
 
 import base64
 import binascii
+import heapq
 import json
 import math
 import struct
@@ -145,7 +146,7 @@ def classify(scores: Tensor, count: int, labels: Sequence[str]) -> Tensor:
 
 def top(scores: Sequence[float], count: int, labels: Sequence[str]) -> list[tuple[int, str, float]]:
     """The best (index, label, score), best first; the label is "" where the model has none."""
-    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:count]
+    order = heapq.nlargest(count, range(len(scores)), key=scores.__getitem__)
     return [(index, labels[index] if index < len(labels) else "", scores[index]) for index in order]
 
 
