@@ -19,6 +19,7 @@ source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
 .PHONY: serve export test image bench lint lock clean distclean
 
 serve: $(artifact)/artifact.json
+	@.ci/setup export
 	@MODEL_DIR=$(artifact) exec $(python) -m service
 
 export: $(artifact)/artifact.json
