@@ -33,6 +33,7 @@ RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --prefix 
 # ---- runtime: what changes least comes first ---------------------------------------------------------------------
 FROM python:3.11-slim-bookworm AS runtime
 # The base image has no byte code of the standard library, and a read-only container would compile it at every start.
+# Some of its test files are no valid Python, on purpose: that is no reason to stop.
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" || true
 COPY --from=deps /packages /usr/local

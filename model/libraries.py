@@ -14,7 +14,7 @@ ROOTS = ("libc10.so", "libtorch_cpu.so")
 
 
 def collect(folder: Path) -> list[Path]:
-    """Copy the libraries into `folder`; their run path begins with $ORIGIN, so they find each other there."""
+    """Copy the libraries into `folder`; $ORIGIN is in their run path, so they find each other there."""
     found = importlib.util.find_spec("torch")
     assert found is not None
     assert found.origin is not None

@@ -120,7 +120,7 @@ def encode_infer(artifact: Artifact, request: InferRequest, outputs: dict[str, T
         if each.classes:
             tensor = classify(tensor, each.classes, artifact.labels)
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        if each.is_binary or (request.is_binary and each.name not in [given.name for given in request.outputs]):
+        if each.is_binary:
             blob = _length_prefixed(tensor.data) if isinstance(tensor.data, list) else bytes(tensor.data)
             entry["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
