@@ -1,7 +1,10 @@
 """Server: gunicorn's process model, one worker with many threads; and the application that its worker loads."""
 
+import ctypes
 import os
 import select
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
@@ -16,18 +19,26 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
+
+# Longer than a handshake takes whose first packet was let in.
+HANDSHAKE_S = 0.05
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's gthread worker, which refuses nothing that the kernel has accepted for it.
 
     A stopping gthread worker leaves the connections that wait in the listen backlog, and those that still arrive while
-    it finishes its requests, to be reset. This one takes the first, and closes the door for the others.
+    it finishes its requests, to be reset. This one lets nobody begin to connect, takes those that have begun, and only
+    then closes the door.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:
-                while select.select([listener], [], [], 0)[0]:
+                _drop_new_connections(listener)
+                while select.select([listener], [], [], HANDSHAKE_S)[0]:
                     self.accept(listener)
                 listener.close()
 
@@ -47,6 +58,25 @@ class Server(BaseApplication):  # type: ignore[misc]
         """In the worker. When the model cannot be served the arbiter stops too, instead of starting another worker."""
         ledger.mark("fork")
         return create_app(self._settings, on_failure=lambda: os._exit(Arbiter.APP_LOAD_ERROR))
+
+
+def _drop_new_connections(listener: socket.socket) -> None:
+    """Have the kernel drop every packet to `listener` that asks for a new connection (SYN), and let all others pass.
+
+    Without that a connection can be made between the last accept and the close, and is reset (socket(7),
+    SO_ATTACH_FILTER; the filter sees the packet from its TCP header on). The caller's kernel asks again a second later,
+    and is then refused.
+    """
+    program = (
+        (0x30, 0, 0, 13),  # load the flags
+        (0x54, 0, 0, 0x12),  # of them SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone?
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # pass
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
+    filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))
+    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_program)
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from model.artifact import Artifact
+from service.server import _drop_new_connections
 from tests import eager
 from tests.eventually import eventually
 from tests.pictures import png
@@ -191,6 +192,21 @@ def test_sigterm_under_load_finishes_every_accepted_request(tiny: Path, tmp_path
         assert "Traceback" not in server.log
 
 
+def test_closing_door_lets_nobody_begin_to_connect_and_keeps_who_has() -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        address = listener.getsockname()
+        early = socket.create_connection(address, timeout=5)
+        _drop_new_connections(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(address, timeout=0.3)
+        accepted, _ = listener.accept()
+        with early, accepted:
+            early.sendall(b"asked")
+            assert accepted.recv(5) == b"asked"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
+
+
 def test_sigterm_lets_a_request_in_flight_finish_on_a_kept_connection(tiny: Path, tmp_path: Path) -> None:
     body = json.dumps({"instances": [[[[0, 0, 0]] * 16] * 16]}).encode()
     with serving(tiny, tmp_path / "log") as server, closing(server.connect()) as connection:
@@ -209,7 +225,7 @@ def test_sigterm_lets_a_request_in_flight_finish_on_a_kept_connection(tiny: Path
 
 def _is_refused(server: Server) -> bool:
     try:
-        socket.create_connection((HOST, server.port), timeout=1).close()
+        socket.create_connection((HOST, server.port), timeout=5).close()
     except (ConnectionRefusedError, ConnectionResetError):  # reset: the door closed between SYN and ACK
         return True
     return False
