@@ -17,7 +17,8 @@ runtime.py        Runtime: one artifact, its engine and the batcher, from loadin
 batcher.py        Batcher: bounded queue, batches, runners; knows no HTTP and no engine
 engine/           Engine: load an artifact, run it, close it; one interface, two engines
 cpu.py            how many threads the CPU quota allows, and what the CPU can do
-telemetry.py      the cold-start ledger
+telemetry.py      the cold-start ledger, the phases of a request, counters
+metrics.py        what every request leaves behind, and GET /metrics
 errors.py         the error tree; each class knows its HTTP status
 """
 

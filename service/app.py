@@ -8,7 +8,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from model.artifact import Artifact
-from service import __version__, inference
+from service import __version__, inference, metrics
 from service.errors import KindlingError, QueueFull
 from service.runtime import Runtime
 from service.settings import Settings
@@ -32,7 +32,9 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions.update(runtime=runtime, settings=settings)
+    metrics.observe(app)
     app.register_blueprint(inference.routes)
+    app.register_blueprint(metrics.routes)
     app.register_error_handler(Exception, _answer_error)
     ledger.mark("app")
     return app

@@ -6,13 +6,14 @@ submit -> queue -> the next free runner takes what waits, up to the largest batc
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from service.errors import DeadlineExceeded, NotReady, QueueFull
+from service.telemetry import Timing
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
@@ -29,6 +30,7 @@ class _Call(Generic[R]):
     results: list[R | None]
     deadline: float
     missing: int
+    begun: float | None = None
     fault: Exception | None = None
     abandoned: bool = False
     done: threading.Event = field(default_factory=threading.Event)
@@ -53,6 +55,8 @@ class Batcher(Generic[I, R]):
         self._run_s = 0.0
         self._runners = runners
         self._threads: list[threading.Thread] = []
+        self.runs: Counter[int] = Counter()
+        """How many runs there were of each batch size."""
 
     def start(self, run: "Run[I, R]", batch_sizes: Sequence[int], warm_up: Callable[[], None] = lambda: None) -> None:
         """Begin to run what was submitted; returns when every runner is warm.
@@ -76,11 +80,12 @@ class Batcher(Generic[I, R]):
         for each in warm:
             each.result()
 
-    def submit(self, items: Sequence[I], deadline: float) -> list[R]:
+    def submit(self, items: Sequence[I], deadline: float, timing: Timing | None = None) -> list[R]:
         """The result of each item, in order. Blocks until they are there; called by any number of threads.
 
         Args:
             deadline: on the clock of `time.monotonic`; items that have not begun by then are never run.
+            timing: is told how long the call waited for its first run ("queue"), and from there to its end ("run").
 
         Raises:
             QueueFull: too much waits.
@@ -100,6 +105,9 @@ class Batcher(Generic[I, R]):
         if not call.done.wait(max(0.0, deadline - time.monotonic())):
             call.abandoned = True
             raise DeadlineExceeded("not answered in time")
+        if timing is not None and call.begun is not None:
+            timing.add("queue", call.begun - now)
+            timing.add("run", time.monotonic() - call.begun)
         if call.fault is not None:
             raise call.fault
         return call.results  # type: ignore[return-value]
@@ -126,6 +134,8 @@ class Batcher(Generic[I, R]):
         warm.set_result(None)
         while batch := self._next_batch():
             started = time.monotonic()
+            for _, call, _ in batch:
+                call.begun = call.begun or started
             self._run_batch(run, batch)
             elapsed = time.monotonic() - started
             self._run_s = elapsed if not self._run_s else self._run_s + SMOOTHING * (elapsed - self._run_s)
@@ -154,6 +164,8 @@ class Batcher(Generic[I, R]):
 
     def _run_batch(self, run: "Run[I, R]", batch: list[tuple[I, _Call[R], int]]) -> None:
         """Run the batch; when that fails, its items one by one, so that a bad one fails alone."""
+        with self._changed:
+            self.runs[len(batch)] += 1
         try:
             results = list(zip(batch, run([item for item, _, _ in batch]), strict=True))
         except Exception as fault:

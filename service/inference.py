@@ -3,13 +3,14 @@
 import zlib
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from service import protocol, protocol_v1
 from service.errors import BadRequest, ContentTooLarge, NotFound
 from service.items import items_of, outputs_of
 from service.runtime import Runtime
 from service.settings import Settings
+from service.telemetry import Timing
 from service.tensor import check_finite
 
 routes = Blueprint("inference", __name__)
@@ -24,29 +25,34 @@ DEFAULT_TOP = 5
 @routes.put("/infer")
 def infer_image() -> Response:
     """An encoded picture in, its top labels out."""
-    runtime, count = _runtime(), _top()
-    item = runtime.decode_image(_picture())
-    (result,) = runtime.infer([(item,)])
+    runtime, count, timing = _runtime(), _top(), _timing()
+    with timing.phase("decode"):
+        item = runtime.decode_image(_picture())
+    (result,) = runtime.infer([(item,)], timing)
     artifact = runtime.artifact
-    output = next(iter(outputs_of([result], artifact).values()))
-    check_finite(output.datatype, output.data, f"output {output.name}")  # type: ignore[arg-type]
-    (scores,) = protocol.split(output)
-    labels = [
-        {"label": label or str(index), "index": index, "probability": round(score, 6)}
-        for index, label, score in protocol.top(scores, count, artifact.labels)
-    ]
-    return jsonify(model=artifact.name, labels=labels)
+    with timing.phase("encode"):
+        output = next(iter(outputs_of([result], artifact).values()))
+        check_finite(output.datatype, output.data, f"output {output.name}")  # type: ignore[arg-type]
+        (scores,) = protocol.split(output)
+        labels = [
+            {"label": label or str(index), "index": index, "probability": round(score, 6)}
+            for index, label, score in protocol.top(scores, count, artifact.labels)
+        ]
+        return jsonify(model=artifact.name, labels=labels)
 
 
 @routes.post("/v2/models/<name>/infer")
 @routes.post(f"/v2/models/<name>/versions/{VERSION}/infer")
 def infer(name: str) -> Response:
     """Open Inference Protocol: tensors in, tensors out."""
-    runtime, settings = _model(name), _settings()
-    asked = protocol.decode_infer(_body(), _header_length())
-    items = items_of(asked, runtime.artifact, runtime.decode_image, settings.max_request_items)
-    outputs = outputs_of(runtime.infer(items), runtime.artifact)
-    body, header_length = protocol.encode_infer(runtime.artifact, asked, outputs)
+    runtime, settings, timing = _model(name), _settings(), _timing()
+    with timing.phase("decode"):
+        asked = protocol.decode_infer(_body(), _header_length())
+        items = items_of(asked, runtime.artifact, runtime.decode_image, settings.max_request_items)
+    results = runtime.infer(items, timing)
+    with timing.phase("encode"):
+        outputs = outputs_of(results, runtime.artifact)
+        body, header_length = protocol.encode_infer(runtime.artifact, asked, outputs)
     if header_length is None:
         return Response(body, mimetype="application/json")
     return Response(body, mimetype="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
@@ -55,10 +61,12 @@ def infer(name: str) -> Response:
 @routes.post("/v1/models/<name>:predict")
 def predict(name: str) -> Response:
     """V1: instances in, predictions out."""
-    runtime, settings = _model(name), _settings()
-    items = protocol_v1.decode(_body(), runtime.artifact, runtime.decode_image, settings.max_request_items)
-    outputs = outputs_of(runtime.infer(items), runtime.artifact)
-    return jsonify(predictions=protocol_v1.encode(outputs))
+    runtime, settings, timing = _model(name), _settings(), _timing()
+    with timing.phase("decode"):
+        items = protocol_v1.decode(_body(), runtime.artifact, runtime.decode_image, settings.max_request_items)
+    results = runtime.infer(items, timing)
+    with timing.phase("encode"):
+        return jsonify(predictions=protocol_v1.encode(outputs_of(results, runtime.artifact)))
 
 
 @routes.get("/v2")
@@ -109,6 +117,10 @@ def models() -> Response:
 
 def _runtime() -> Runtime:
     return current_app.extensions["runtime"]  # type: ignore[no-any-return]
+
+
+def _timing() -> Timing:
+    return g.timing  # type: ignore[no-any-return]
 
 
 def _settings() -> Settings:

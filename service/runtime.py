@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from model.artifact import Artifact
 from service import cpu, engine, image
@@ -13,7 +13,7 @@ from service.engine import Engine, Item
 from service.errors import EngineError, NotReady, Unprocessable
 from service.preparation import plan
 from service.settings import Settings
-from service.telemetry import ledger
+from service.telemetry import Timing, ledger
 from service.tensor import values
 
 logger = logging.getLogger("kindling")
@@ -55,11 +55,21 @@ class Runtime:
         if not self.is_ready:
             raise NotReady(self._fault or "the model is still loading")
 
-    def infer(self, items: Sequence[Item]) -> list[Item]:
+    @property
+    def queue_depth(self) -> int:
+        """Items waiting for a run."""
+        return self._batcher.queue_depth
+
+    @property
+    def runs(self) -> Mapping[int, int]:
+        """How many runs there were of each batch size."""
+        return self._batcher.runs.copy()
+
+    def infer(self, items: Sequence[Item], timing: Timing) -> list[Item]:
         """Each item's outputs, within the request timeout. Called by any number of threads."""
         if self._fault:
             raise NotReady(self._fault)
-        return self._batcher.submit(items, time.monotonic() + self._settings.request_timeout_ms / 1e3)
+        return self._batcher.submit(items, time.monotonic() + self._settings.request_timeout_ms / 1e3, timing)
 
     def decode_image(self, encoded: bytes) -> bytes:
         """An encoded picture as one item of the model's first input."""

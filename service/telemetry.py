@@ -1,23 +1,134 @@
-"""The cold-start ledger: when each phase of this process's start ended, in milliseconds since it began."""
+"""What the service notes of itself: the cold-start ledger, the phases of a request, counters. No HTTP, no text form."""
 
 import os
+import threading
 import time
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# Upper bounds in seconds: from a run of a small model to the longest that a request may wait.
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Ledger:
-    """Marks survive the fork from gunicorn's arbiter to its worker. `str()` gives them as one line for the log."""
+    """When each phase of this process's start ended, in milliseconds since it began.
+
+    Marks survive the fork from gunicorn's arbiter to its worker. `str()` gives them as one line for the log.
+    """
 
     def __init__(self) -> None:
         self._started_s = _process_started_s()
+        self._lock = threading.Lock()
         self.marks_ms: dict[str, float] = {}
+
+    @property
+    def started_unix_s(self) -> float:
+        """When the process began, on the clock of `time.time`."""
+        return time.time() - self.now_ms() / 1e3
+
+    def now_ms(self) -> float:
+        """Milliseconds since the process began."""
+        return (time.clock_gettime(time.CLOCK_BOOTTIME) - self._started_s) * 1e3
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether this process has answered an inference request."""
+        return "answer" in self.marks_ms
 
     def mark(self, phase: str) -> None:
         """`phase` has just ended."""
-        self.marks_ms[phase] = round((time.clock_gettime(time.CLOCK_BOOTTIME) - self._started_s) * 1e3, 1)
+        self.marks_ms[phase] = round(self.now_ms(), 1)
+
+    def mark_answer(self, took_ms: float) -> bool:
+        """An inference request that took so long is answered; whether it is this process's first."""
+        with self._lock:
+            if self.has_answered:
+                return False
+            self.mark("answer")
+            self.marks_ms["request"] = round(self.marks_ms["answer"] - took_ms, 1)
+            return True
+
+    def spans_ms(self) -> dict[str, float]:
+        """How long each phase took by itself: from the mark before it to its own, in the order of time."""
+        spans, before = {}, 0.0
+        for phase, ms in self._in_order():
+            spans[phase], before = round(ms - before, 1), ms
+        return spans
 
     def __str__(self) -> str:
-        return "since process start: " + ", ".join(f"{phase} {ms:.0f} ms" for phase, ms in self.marks_ms.items())
+        return "since process start: " + ", ".join(f"{phase} {ms:.0f} ms" for phase, ms in self._in_order())
+
+    def _in_order(self) -> list[tuple[str, float]]:
+        return sorted(self.marks_ms.items(), key=lambda mark: mark[1])
+
+
+class Timing:
+    """How long the phases of one request took, in milliseconds, in their order. Belongs to the request's thread."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.phases_ms: dict[str, float] = {}
+        # What the start of the process made wait is told how long, phase by phase.
+        self.is_cold = not ledger.has_answered
+
+    @property
+    def total_ms(self) -> float:
+        """Since the request began."""
+        return (time.perf_counter() - self._began) * 1e3
+
+    def add(self, phase: str, seconds: float) -> None:
+        """`phase` took so long; what it took before is added to."""
+        self.phases_ms[phase] = self.phases_ms.get(phase, 0.0) + seconds * 1e3
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What is done inside is that phase."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - began)
+
+
+class Histogram:
+    """Counts by upper bound; a value is counted in the first bucket that holds it. Callers hold the lock."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
+
+
+class Requests:
+    """Counters over all requests of this process. Called by any number of threads."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.in_flight = 0
+        self.answered: Counter[tuple[str, int]] = Counter()  # by (route, status)
+        self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)  # by route
+        self.phases: defaultdict[str, Histogram] = defaultdict(Histogram)  # by phase
+
+    def begin(self) -> Timing:
+        """A request has come."""
+        with self.lock:
+            self.in_flight += 1
+        return Timing()
+
+    def finish(self, timing: Timing, route: str, status: int) -> None:
+        """It is answered."""
+        with self.lock:
+            self.in_flight -= 1
+            self.answered[route, status] += 1
+            self.durations[route].observe(timing.total_ms / 1e3)
+            for phase, ms in timing.phases_ms.items():
+                self.phases[phase].observe(ms / 1e3)
 
 
 def _process_started_s() -> float:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from werkzeug.datastructures import Headers
+
 from tests.eventually import eventually
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +26,7 @@ STOP_S = 60.0
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: dict[str, str]
+    headers: Headers
     body: bytes
 
     @property
@@ -93,7 +95,7 @@ def ask(
 ) -> Answer:
     connection.request(method, path, body, dict(headers or {}))
     response = connection.getresponse()
-    return Answer(response.status, dict(response.getheaders()), response.read())
+    return Answer(response.status, Headers(response.getheaders()), response.read())
 
 
 def free_port() -> int:

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from service import inference
+from service import inference, metrics
 from service.settings import Settings
+from tests.conftest import Serve
+from tests.pictures import png
 from tests.serving import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -30,11 +33,16 @@ def test_the_settings_table_is_that_of_the_settings() -> None:
     assert _rows("variable", "default", "meaning") == wanted
 
 
-def _endpoints() -> Iterator[tuple[str, str]]:
-    """(method, path) of every route, as the README writes it; a PUT beside a POST is the same endpoint."""
+def _app() -> Flask:
     app = Flask("routes", static_folder=None)
     app.register_blueprint(inference.routes)
-    for rule in app.url_map.iter_rules():
+    app.register_blueprint(metrics.routes)
+    return app
+
+
+def _endpoints() -> Iterator[tuple[str, str]]:
+    """(method, path) of every route, as the README writes it; a PUT beside a POST is the same endpoint."""
+    for rule in _app().url_map.iter_rules():
         path = re.sub(r"<[^>]+>", "NAME", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS", "PUT"}:
             if not path.startswith(VERSIONED):
@@ -48,9 +56,7 @@ def test_the_endpoints_table_is_that_of_the_routes() -> None:
 
 def test_every_model_route_has_its_versioned_twin() -> None:
     assert VERSIONED in README
-    app = Flask("routes", static_folder=None)
-    app.register_blueprint(inference.routes)
-    paths = {re.sub(r"<[^>]+>", "NAME", rule.rule) for rule in app.url_map.iter_rules()}
+    paths = {re.sub(r"<[^>]+>", "NAME", rule.rule) for rule in _app().url_map.iter_rules()}
     model = {path.removeprefix("/v2/models/NAME") for path in paths if path.startswith("/v2/models/NAME")}
     assert {f"/versions/1{path}" for path in model if not path.startswith("/versions")} <= model
 
@@ -63,3 +69,11 @@ def test_the_errors_table_has_every_status(status: int) -> None:
 def test_put_is_documented_beside_its_post() -> None:
     (row,) = (row for row in _rows("endpoint", "answer") if row[0] == "`POST /infer`")
     assert "`PUT` too" in row[1]
+
+
+def test_the_metrics_table_has_every_metric(serve: Serve, tiny_onnx: Path) -> None:
+    server = serve(tiny_onnx)
+    server.call("POST", "/infer", png(20, 20))
+    told = server.call("GET", "/metrics").body.decode()
+    ours = set(re.findall(r"^# HELP (kindling_\w+)", told, re.MULTILINE))
+    assert {row[0].strip("`").partition("{")[0] for row in _rows("metric", "meaning")} == ours

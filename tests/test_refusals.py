@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.datastructures import Headers
 
 from tests.conftest import Serve
 from tests.models import SIDE
@@ -164,7 +165,7 @@ def test_a_client_that_streams_too_much_receives_the_413(tiny_server: Server, si
     received = _stream(tiny_server, head, iter([whole] * (size // 65536) + [rest]))
     head_lines, _, body = received.partition(b"\r\n\r\n")
     assert head_lines.startswith(b"HTTP/1.1 413 ")
-    answer = Answer(413, {"Content-Type": "application/json"}, body)
+    answer = Answer(413, Headers({"Content-Type": "application/json"}), body)
     assert answer.error
     assert tiny_server.call("GET", "/v2/health/ready").status == 200
 
