@@ -12,7 +12,7 @@ COPY .ci/setup .ci/
 RUN .ci/setup export
 # Of the service only what the export measures: a change of anything else does not compile the model again.
 COPY model model
-COPY service/__init__.py service/errors.py service/cpu.py service/image.py service/
+COPY service/errors.py service/cpu.py service/image.py service/
 COPY service/engine service/engine
 ARG MODEL=efficientnet_lite0
 ARG ENGINE=aoti
@@ -30,8 +30,8 @@ RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --prefix 
         --requirement "requirements/$(cat engine).txt" \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /packages
 
-# ---- runtime: what changes least comes first ---------------------------------------------------------------------
-FROM python:3.11-slim-bookworm AS runtime
+# ---- service: what changes least comes first ---------------------------------------------------------------------
+FROM python:3.11-slim-bookworm AS service
 # The base image has no byte code of the standard library, and a read-only container would compile it at every start.
 # Some of its test files are no valid Python, on purpose: that is no reason to stop.
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
@@ -45,10 +45,21 @@ COPY service service
 ENV HOST=0.0.0.0 PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch \
     PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONPATH=/app
 RUN python -m compileall -q --invalidation-mode unchecked-hash model service
+EXPOSE 8080
+
+# ---- dev: for `skaffold dev`, starts the service again when a file of it is changed in the container ---------------
+FROM service AS dev
+COPY requirements/dev.txt requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/dev.txt \
+    && python -m compileall -q -f --invalidation-mode checked-hash service \
+    && chown -R 65532:65532 service
 USER 65532:65532
-# The image is not built unless it answers: ready means that the model has passed its self-test.
+CMD ["watchfiles", "--filter", "python", "python -m service", "service"]
+
+# ---- runtime: the image, which is not built unless it answers: ready means that the model has passed its self-test --
+FROM service AS runtime
+USER 65532:65532
 RUN python -m service & service=$!; \
     ready() { python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/v2/health/ready')" 2>/dev/null; }; \
     for try in $(seq 50); do ready && break; sleep 0.2; done; ready && kill $service && wait $service
-EXPOSE 8080
 CMD ["python", "-m", "service"]

@@ -2,6 +2,7 @@
 # make test    set up, then every test that can run on this machine
 # make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx)
 # make bench   the figures of the README, side by side with other servers
+# make cluster a kind cluster with Knative, for skaffold and the tests; make cluster-delete
 # make lint    ruff and mypy
 # make lock    the newest versions of all packages
 # make clean   remove what was built; make distclean: the virtual environment too
@@ -16,7 +17,7 @@ artifact := build/$(subst /,-,$(subst :,-,$(MODEL)))-$(ENGINE)-$(PRECISION)
 # One's own model, path/to/file.py:function, is exported again after an edit.
 source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
 
-.PHONY: serve export test image bench lint lock clean distclean
+.PHONY: serve export test image bench cluster cluster-delete lint lock clean distclean
 
 serve: $(artifact)/artifact.json
 	@.ci/setup export
@@ -42,6 +43,12 @@ bench:
 	@$(MAKE) --no-print-directory export ENGINE=aoti
 	@$(MAKE) --no-print-directory export ENGINE=onnx
 	@$(python) -m tests.benchmark $(BENCH_FLAGS)
+
+cluster:
+	@knative/cluster up
+
+cluster-delete:
+	@knative/cluster delete
 
 lint:
 	@.ci/setup test
