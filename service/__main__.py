@@ -19,8 +19,10 @@ def main() -> int:
         _check_port(settings)
         ledger.mark("python")
         preparation = Preparation(artifact, settings)
+        from service import image
         from service.server import Server  # gunicorn and Flask, while the libraries load
 
+        image.warm_up()
         ledger.mark("imports")
         preparation.finish()
     except (SettingsError, ArtifactError, OSError) as fault:

@@ -1,10 +1,13 @@
 """create_app: the only place where objects are joined; the one error handler."""
 
+import io
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from typing import IO
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from model.artifact import Artifact
@@ -20,6 +23,21 @@ logger = logging.getLogger("kindling")
 # them in base64.
 MAX_ERROR_BYTES = 750
 
+# Who is refused before the whole body was read still sends, and a connection closed on that is reset: Knative's proxies
+# then tell 502 instead of what we said. So the rest is taken first, up to this much.
+MAX_DISCARDED_BYTES = 64 * 2**20
+
+
+class Upload(Request):
+    """A request whose form's files stay in memory: the whole body has its limit, and there is no disk to write to."""
+
+    def _get_file_stream(self, *_args: object, **_kwargs: object) -> IO[bytes]:
+        return io.BytesIO()
+
+
+class Service(Flask):
+    request_class = Upload
+
 
 def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> Flask:
     """The WSGI application, its model loading in the background.
@@ -28,7 +46,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         ArtifactError: there is no artifact to serve.
     """
     runtime = Runtime(Artifact.read(settings.model_dir), settings, on_failure)
-    app = Flask("service", static_folder=None)
+    app = Service("service", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions.update(runtime=runtime, settings=settings)
@@ -42,6 +60,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
 
 def _answer_error(error: Exception) -> Response:
     """Every error as `{"error": "..."}`; an unknown one tells the client nothing and the log everything."""
+    _discard_body()
     headers = {}
     if isinstance(error, KindlingError):
         status, message = error.status, str(error)
@@ -60,6 +79,13 @@ def _answer_error(error: Exception) -> Response:
     response.status_code = status
     response.headers.update(headers)
     return response
+
+
+def _discard_body() -> None:
+    body, left = request.environ["wsgi.input"], MAX_DISCARDED_BYTES
+    with suppress(Exception):  # what cannot be read is no news to whom it is about
+        while left > 0 and (chunk := body.read(65536)):
+            left -= len(chunk)
 
 
 def _cut(message: str) -> str:
