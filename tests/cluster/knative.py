@@ -1,0 +1,213 @@
+"""A cluster with Knative, seen through its API, and the routes that it serves."""
+
+import http.client
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client, dynamic
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import NotFoundError
+from kubernetes.stream import stream
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.eventually import eventually
+from tests.manifests import Manifest
+from tests.serving import Answer, ask
+
+# Where kind shows the gateway of Kourier on the host (knative/kind.yaml).
+GATEWAY = ("127.0.0.1", 80)
+DOMAIN = "127.0.0.1.sslip.io"
+READY_S = 180.0
+
+
+@dataclass(frozen=True)
+class Route:
+    """Requests through the gateway, to the service that `host` names."""
+
+    host: str
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(*GATEWAY, timeout=90)
+
+    def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """One request on a connection of its own; a dict as `body` is sent as JSON."""
+        raw = json.dumps(body).encode() if isinstance(body, dict) else body
+        with closing(self.connect()) as connection:
+            return self.ask(connection, method, path, raw, headers)
+
+    def ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request on a connection that may take more."""
+        return ask(connection, method, path, body, {"Host": self.host, **(headers or {})})
+
+
+@dataclass(frozen=True)
+class Pod:
+    name: str
+    revision: str
+
+    @classmethod
+    def of(cls, found: Any) -> "Pod":
+        return cls(found.metadata.name, found.metadata.labels["serving.knative.dev/revision"])
+
+
+class Cluster:
+    """One namespace of a cluster. Every method is one question or one order; waiting has its limit."""
+
+    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+        self.namespace = namespace
+        self.core = client.CoreV1Api(api)
+        self._dynamic = dynamic.DynamicClient(api)
+
+    def apply(self, manifest: Manifest) -> None:
+        """Server-side apply, in our namespace."""
+        resource = self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+        resource.server_side_apply(
+            body=manifest, namespace=self.namespace, field_manager="kindling-tests", force_conflicts=True
+        )
+
+    def get(self, api_version: str, kind: str, name: str) -> Any:
+        """The object as a dict, or None."""
+        resource = self._dynamic.resources.get(api_version=api_version, kind=kind)
+        try:
+            return resource.get(name=name, namespace=self.namespace).to_dict()
+        except NotFoundError:
+            return None
+
+    def patch(self, api_version: str, kind: str, name: str, patch: Manifest) -> None:
+        """A JSON merge patch."""
+        resource = self._dynamic.resources.get(api_version=api_version, kind=kind)
+        resource.patch(name=name, namespace=self.namespace, body=patch, content_type="application/merge-patch+json")
+
+    def delete(self, api_version: str, kind: str, name: str) -> None:
+        """Return once it is gone."""
+        resource = self._dynamic.resources.get(api_version=api_version, kind=kind)
+        try:
+            resource.delete(name=name, namespace=self.namespace, body={})
+        except NotFoundError:
+            return
+        eventually(lambda: self.get(api_version, kind, name) is None, READY_S, f"{kind} {name} gone")
+
+    def service(self, name: str = "kindling") -> Any:
+        return self.get("serving.knative.dev/v1", "Service", name)
+
+    def revision(self, name: str) -> Any:
+        return self.get("serving.knative.dev/v1", "Revision", name)
+
+    def condition(self, thing: Any, kind: str = "Ready") -> Manifest:
+        """A condition of an object; an empty one when it is not there yet."""
+        found: list[Manifest] = (thing or {}).get("status", {}).get("conditions", [])
+        return next((each for each in found if each["type"] == kind), {})
+
+    def wait_ready(self, name: str = "kindling") -> Route:
+        """The route of a service, once the latest change of it is Ready and is served."""
+
+        def is_ready() -> bool:
+            found = self.service(name)
+            status = (found or {}).get("status", {})
+            return (
+                status.get("observedGeneration") == (found or {}).get("metadata", {}).get("generation")
+                and self.condition(found).get("status") == "True"
+            )
+
+        eventually(is_ready, READY_S, f"{name} ready")
+        return self.route(name)
+
+    def route(self, name: str = "kindling") -> Route:
+        return Route(f"{name}.{self.namespace}.{DOMAIN}")
+
+    def pods(self, service: str = "kindling", *, revision: str | None = None) -> list[Any]:
+        """The pods of a service that are not on their way out."""
+        selector = f"serving.knative.dev/service={service}"
+        if revision:
+            selector += f",serving.knative.dev/revision={revision}"
+        found = self.core.list_namespaced_pod(self.namespace, label_selector=selector).items
+        return [pod for pod in found if pod.metadata.deletion_timestamp is None]
+
+    def all_pods(self, service: str = "kindling") -> list[Any]:
+        """The pods of a service, those on their way out included."""
+        selector = f"serving.knative.dev/service={service}"
+        return list(self.core.list_namespaced_pod(self.namespace, label_selector=selector).items)
+
+    def ready_pods(self, service: str = "kindling") -> list[Any]:
+        return [
+            pod
+            for pod in self.pods(service)
+            if any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
+        ]
+
+    def wait_for_zero(self, service: str = "kindling", deadline_s: float = 150.0) -> float:
+        """Seconds until no pod of the service is left, those on their way out included."""
+        began = time.monotonic()
+        eventually(lambda: not self.all_pods(service), deadline_s, f"{service} at zero")
+        return time.monotonic() - began
+
+    def delete_pod(self, name: str) -> None:
+        """Graceful, as `kubectl delete pod`."""
+        self.core.delete_namespaced_pod(name, self.namespace)
+
+    def logs(self, pod: str, container: str = "kindling") -> str:
+        return str(self.core.read_namespaced_pod_log(pod, self.namespace, container=container))
+
+    def run(self, pod: str, *command: str) -> tuple[int, str]:
+        """Exit code and words of a command in the service's container."""
+        connect = self.core.connect_get_namespaced_pod_exec
+        wanted = {"container": "kindling", "command": list(command), "stdout": True, "stderr": True}
+        running = stream(connect, pod, self.namespace, **wanted, _preload_content=False)
+        try:
+            running.run_forever(timeout=60)
+            return running.returncode, running.read_all()
+        finally:
+            running.sock.shutdown()  # its close() leaves the socket to the garbage, once the other side has closed it
+
+    def answered(self, service: str = "kindling") -> dict[Pod, int]:
+        """How many photos each pod has labelled, as its own metrics tell."""
+        placed = (each for each in self.all_pods(service) if each.status.pod_ip)
+        return {Pod.of(each): _photos(self._metrics(each.metadata.name)) for each in placed}
+
+    def _metrics(self, pod: str) -> str:
+        """GET /metrics of one pod; empty when it is gone meanwhile."""
+        found: list[str] = []
+
+        def is_told() -> bool:
+            try:
+                told = self.core.connect_get_namespaced_pod_proxy_with_path(f"{pod}:8080", self.namespace, "metrics")
+            except ApiException as fault:
+                if fault.status not in (404, 500, 503):
+                    raise
+                # 500 and 503: it does not listen yet, or no longer.
+                told = "" if fault.status == 404 else None
+            found.extend([] if told is None else [told])
+            return bool(found)
+
+        eventually(is_told, READY_S, f"metrics of {pod}")
+        return found[0]
+
+
+def _photos(metrics: str) -> int:
+    wanted = {"route": "/infer", "status": "200"}
+    samples = (each for family in text_string_to_metric_families(metrics) for each in family.samples)
+    return int(sum(each.value for each in samples if (each.name, each.labels) == ("kindling_requests_total", wanted)))
+
+
+@contextmanager
+def own_namespace(api: client.ApiClient, prefix: str = "kindling-test") -> Iterator[Cluster]:
+    """A namespace that is there as long as the block; its deletion goes on in the background."""
+    core = client.CoreV1Api(api)
+    name = f"{prefix}-{secrets.token_hex(3)}"
+    core.create_namespace({"metadata": {"name": name}})
+    try:
+        yield Cluster(api, name)
+    finally:
+        core.delete_namespace(name)

@@ -1,0 +1,59 @@
+"""More than the service may grow to: refusals in time, right answers for the rest, and no harm done."""
+
+import io
+import re
+
+from PIL import Image
+
+from tests.cluster.knative import Cluster, Route
+from tests.cluster.load import COFFEE, LABEL, burst, label
+from tests.eventually import eventually
+from tests.manifests import Manifest
+from tests.pictures import encoded
+from tests.serving import Answer
+
+# Pictures that are decoded faster than they are run, or they would wait for that, and not in the queue.
+SMALL = encoded(Image.open(io.BytesIO(COFFEE)).convert("RGB").resize((320, 240)), "JPEG")
+
+
+def _single(manifest: Manifest, name: str, annotations: dict[str, str]) -> Manifest:
+    """A service of one pod at most."""
+    manifest["metadata"]["name"] = name
+    bounds = {"autoscaling.knative.dev/max-scale": "1", **annotations}
+    manifest["spec"]["template"]["metadata"]["annotations"].update(bounds)
+    return manifest
+
+
+def _refused(route: Route, clients: int, picture: bytes = COFFEE) -> list[Answer]:
+    """What is refused of bursts of requests, until some are; the others are answered rightly, and so is who comes then."""
+    answers: list[Answer] = []
+
+    def is_too_much() -> bool:
+        answers.extend(burst(route, clients, 3, picture))
+        return any(each.status != 200 for each in answers)
+
+    eventually(is_too_much, 60, "refusals")
+    assert {label(each) for each in answers if each.status == 200} == {LABEL}
+    for _ in range(5):
+        assert label(route.call("POST", "/infer?top=1", COFFEE)) == LABEL
+    return [each for each in answers if each.status != 200]
+
+
+def test_a_full_queue_is_told_by_the_service(cluster: Cluster, manifest: Manifest) -> None:
+    """With the limits of the base as they are: the queue is full before the pod is."""
+    concurrency = manifest["spec"]["template"]["spec"]["containerConcurrency"]
+    cluster.apply(_single(manifest, "base", {}))
+    for answer in _refused(cluster.wait_ready("base"), concurrency + 32, SMALL):
+        assert answer.status == 429
+        assert re.fullmatch(r"\d+ items are waiting", answer.error)
+        assert 1 <= int(answer.headers["Retry-After"]) <= 10
+
+
+def test_a_full_pod_is_told_by_knative(cluster: Cluster, manifest: Manifest) -> None:
+    """Once the activator is out of the way, a pod takes containerConcurrency requests, and ten times as many wait."""
+    annotations = {"autoscaling.knative.dev/target-burst-capacity": "0", "autoscaling.knative.dev/target": "1"}
+    narrow = _single(manifest, "narrow", annotations)
+    narrow["spec"]["template"]["spec"]["containerConcurrency"] = 1
+    cluster.apply(narrow)
+    refused = _refused(cluster.wait_ready("narrow"), 4 * (1 + 10))
+    assert {(each.status, each.body) for each in refused} == {(503, b"pending request queue full\n")}
