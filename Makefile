@@ -2,6 +2,7 @@
 # make test    set up, then every test that can run on this machine
 # make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx)
 # make bench   the figures of the README, side by side with other servers
+# make bench-cluster   a wake from zero pods, on the cluster, against a hello-world and a tutorial's service
 # make cluster a kind cluster with Knative, for skaffold and the tests; make cluster-delete
 # make lint    ruff and mypy
 # make lock    the newest versions of all packages
@@ -17,7 +18,7 @@ artifact := build/$(subst /,-,$(subst :,-,$(MODEL)))-$(ENGINE)-$(PRECISION)
 # One's own model, path/to/file.py:function, is exported again after an edit.
 source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
 
-.PHONY: serve export test image bench cluster cluster-delete lint lock clean distclean
+.PHONY: serve export test image bench bench-cluster cluster cluster-delete lint lock clean distclean
 
 serve: $(artifact)/artifact.json
 	@.ci/setup export
@@ -43,6 +44,10 @@ bench:
 	@$(MAKE) --no-print-directory export ENGINE=aoti
 	@$(MAKE) --no-print-directory export ENGINE=onnx
 	@$(python) -m tests.benchmark $(BENCH_FLAGS)
+
+bench-cluster:
+	@.ci/setup test
+	@$(python) -m tests.benchmark.cluster $(BENCH_FLAGS)
 
 cluster:
 	@knative/cluster up

@@ -14,4 +14,5 @@ machine.py         what it was measured on
 figures.py         samples -> medians, minima, ratios against the targets
 report.py          figures -> table and JSON
 picture.py         figures -> picture
+cluster/           `make bench-cluster`: the wake from zero pods, on a real cluster
 """

@@ -51,10 +51,10 @@ def _starts(samples: Samples) -> list[Ratio | None]:
         return started.first_answer_ms
 
     return [
-        _ratio(f"start to first correct prediction, {engine}, by {rival}", rows, value, target, at_most=True)
+        ratio(f"start to first correct prediction, {engine}, by {rival}", rows, value, target, at_most=True)
         for rival, target in ((EAGER, 0.30), (HELLO, 2.5))
         for engine in ENGINES
-        if (rows := _pair(samples.start, ours(engine), rival))
+        if (rows := pair(samples.start, ours(engine), rival))
     ]
 
 
@@ -66,15 +66,15 @@ def _throughputs(samples: Samples) -> list[Ratio | None]:
         return served.at(AT).per_s
 
     return [
-        _ratio(f"throughput at concurrency {AT}, {engine}, by {rival}", rows, value, target, at_most=False)
+        ratio(f"throughput at concurrency {AT}, {engine}, by {rival}", rows, value, target, at_most=False)
         for engine, rival, target in targets
-        if (rows := _pair(samples.served, ours(engine), rival))
+        if (rows := pair(samples.served, ours(engine), rival))
     ]
 
 
 def _forwards(samples: Samples) -> list[Ratio | None]:
-    rows = _pair(samples.forward, "aoti", "onnx")
-    return [_ratio("forward, aoti by ONNX Runtime, same runners", rows, lambda each: each.run_ms, 1.2, at_most=True)]
+    rows = pair(samples.forward, "aoti", "onnx")
+    return [ratio("forward, aoti by ONNX Runtime, same runners", rows, lambda each: each.run_ms, 1.2, at_most=True)]
 
 
 def _memories(samples: Samples) -> list[Ratio | None]:
@@ -82,19 +82,19 @@ def _memories(samples: Samples) -> list[Ratio | None]:
         return started.memory.pss_mb
 
     return [
-        _ratio(f"memory (PSS) after the first prediction, {engine}, by {EAGER}", rows, value, target, at_most=True)
+        ratio(f"memory (PSS) after the first prediction, {engine}, by {EAGER}", rows, value, target, at_most=True)
         for engine, target in (("aoti", 0.65), ("onnx", 0.5))
-        if (rows := _pair(samples.start, ours(engine), EAGER))
+        if (rows := pair(samples.start, ours(engine), EAGER))
     ]
 
 
-def _pair(found: Mapping[str, Sequence[T | None]], one: str, other: str) -> list[tuple[T, T]]:
+def pair(found: Mapping[str, Sequence[T | None]], one: str, other: str) -> list[tuple[T, T]]:
     """The rounds in which both were measured."""
     pairs = zip(found.get(one, []), found.get(other, []), strict=False)
     return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 
-def _ratio(
+def ratio(
     what: str, rows: Sequence[tuple[T, T]], value: Callable[[T], float], target: float, *, at_most: bool
 ) -> Ratio | None:
     pairs = [(value(a), value(b)) for a, b in rows]

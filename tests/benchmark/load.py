@@ -33,8 +33,11 @@ def check() -> None:
         raise LoadError("wrk is missing: apt-get install wrk")
 
 
-def post(url: str, body: Body, concurrency: int, seconds: float) -> Load:
+def post(url: str, body: Body, concurrency: int, seconds: float, host: str = "") -> Load:
     """Post `body` over `concurrency` connections for `seconds`, each one's next request right after its answer.
+
+    Args:
+        host: of the Host header, where it is not that of the URL.
 
     Raises:
         LoadError: with what wrk said.
@@ -42,6 +45,7 @@ def post(url: str, body: Body, concurrency: int, seconds: float) -> Load:
     duration = f"{max(1, round(seconds))}s"
     # Longer than any answer takes at concurrency 32: a request that wrk gives up is not in its percentiles.
     command = ["wrk", "--threads", "1", "--connections", str(concurrency), "--duration", duration, "--timeout", "60s"]
+    command += ["--header", f"Host: {host}"] if host else []
     command += ["--latency", "--script", str(SCRIPT), url, "--", str(body.path), body.content_type]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -38,13 +38,13 @@ def text(samples: Samples, ratios: Sequence[Ratio], machine: dict[str, Any]) -> 
     hardware = f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']} GiB; {machine['date']}"
     parts = [f"{hardware}; {machine['stolen']:.0%} of the CPU time was taken by the hypervisor"]
     if samples.start:
-        parts.append(_table(*START, _starts(samples)))
+        parts.append(table(*START, _starts(samples)))
     if any(samples.served.values()):
-        parts.append(_table(*THROUGHPUT, _loads(samples)))
-        parts.append(_table(*MEMORY, _memories(samples)))
+        parts.append(table(*THROUGHPUT, _loads(samples)))
+        parts.append(table(*MEMORY, _memories(samples)))
     if samples.forward:
-        parts.append(_table(*FORWARD, _forwards(samples)))
-    parts.append(_table(*RATIOS, map(_ratio, ratios)))
+        parts.append(table(*FORWARD, _forwards(samples)))
+    parts.append(table(*RATIOS, map(ratio_row, ratios)))
     if samples.missing:
         parts.append("Missing\n" + "\n".join(f"  {each}" for each in samples.missing))
     return "\n\n".join(parts)
@@ -95,7 +95,7 @@ def _forwards(samples: Samples) -> Iterable[tuple[str, ...]]:
         yield name, f"{median(times):.1f}", f"{min(times):.1f}", f"{rate:.0f}"
 
 
-def _ratio(ratio: Ratio) -> tuple[str, ...]:
+def ratio_row(ratio: Ratio) -> tuple[str, ...]:
     target = f"{'<=' if ratio.at_most else '>='} {ratio.target:.2f}"
     return ratio.what, f"{ratio.paired:.2f}", f"{ratio.of_bests:.2f}", target, "met" if ratio.is_met else "missed"
 
@@ -106,7 +106,7 @@ def _median_memory(found: Sequence[Memory]) -> tuple[str, str]:
     return f"{median(each.pss_mb for each in found):.0f}", f"{median(each.rss_mb for each in found):.0f}"
 
 
-def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [header, *rows]
     widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
     padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines]

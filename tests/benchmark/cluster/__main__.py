@@ -1,0 +1,101 @@
+"""`python -m tests.benchmark.cluster`, called by `make bench-cluster`: every part, then table, JSON, picture."""
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.benchmark import load, machine, photo
+from tests.benchmark.cluster import cold, environment, images, lineup, picture, report, scale, warm
+from tests.benchmark.cluster.environment import BenchmarkError
+from tests.benchmark.cluster.figures import Samples, ratios
+from tests.benchmark.cluster.lineup import Side
+from tests.benchmark.load import LoadError
+from tests.cluster.knative import own_namespace
+
+PARTS = ("cold", "scale", "warm", "size")
+
+
+def main() -> int:
+    arguments = _arguments()
+    # The namespace goes away with the process, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    folder, samples = Path("build/bench"), Samples()
+    folder.mkdir(parents=True, exist_ok=True)
+    before, stopped = machine.cpu_ticks(), False
+    try:
+        _measure(samples, folder, arguments)
+    except (BenchmarkError, LoadError) as fault:
+        print(f"benchmark stopped: {fault}", file=sys.stderr)
+        stopped = True
+    if not stopped or samples.cold or samples.scale:
+        every, stolen = (now - then for now, then in zip(machine.cpu_ticks(), before, strict=True))
+        _report(samples, folder, machine.describe() | {"stolen": round(stolen / max(1, every), 3)})
+    return int(stopped)
+
+
+def _report(samples: Samples, folder: Path, described: dict[str, Any]) -> None:
+    found = ratios(samples)
+    results, drawn = folder / "cluster.json", folder / "cold-start.svg"
+    results.write_text(json.dumps(report.as_json(samples, found, described), indent=1) + "\n")
+    picture.draw(samples, drawn)
+    print(report.text(samples, found, described))
+    print(f"\n{results}" + (f", {drawn}" if samples.cold else ""))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark.cluster", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, help="one part of the four")
+    parser.add_argument("--rounds", type=int, metavar="N", help="cold requests to each side (15)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="each load takes (10)")
+    parser.add_argument(
+        "--variants", action="store_true", help="Kindling's settings against others, in the same rounds"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one or two short rounds of everything: to see that it works"
+    )
+    arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (2 if arguments.quick else 15)
+    arguments.scale_rounds, arguments.load_rounds = (1, 1) if arguments.quick else (5, 3)
+    arguments.seconds = min(arguments.seconds, 3.0) if arguments.quick else arguments.seconds
+    return arguments
+
+
+def _measure(samples: Samples, folder: Path, arguments: argparse.Namespace) -> None:
+    wanted = [arguments.only] if arguments.only else list(PARTS)
+    api = environment.connect()
+    if "warm" in wanted:
+        load.check()
+    jpeg, _ = photo.make(folder)
+    sides = lineup.sides(jpeg)
+    names = images.prepare([each.image for each in sides])
+    if arguments.variants:
+        sides += lineup.variants(jpeg)
+    with own_namespace(api, "kindling-bench") as cluster:
+        for number, part in enumerate(wanted, 1):
+            print(f"==> {number}/{len(wanted)} {part}", file=sys.stderr, flush=True)
+            if part == "size":
+                samples.size = {each: images.weigh(each) for each in names}
+            else:
+                _on_cluster(part, samples, cold.Place(cluster, names), sides, arguments)
+
+
+def _on_cluster(
+    part: str, samples: Samples, place: cold.Place, sides: list[Side], arguments: argparse.Namespace
+) -> None:
+    if part == "cold":
+        deployed = cold.deploy(place, sides)
+        samples.cold = cold.measure(deployed, arguments.rounds, samples.missing)
+    elif part == "scale":
+        (ours,) = cold.deploy(place, sides[:1])
+        samples.scale = scale.measure(ours, arguments.scale_rounds, samples.missing)
+    else:
+        predicting = [each.kept_at_one_pod() for each in sides if each.body and not each.change]
+        deployed = cold.deploy(place, predicting)
+        samples.warm = warm.measure(deployed, arguments.load_rounds, arguments.seconds, samples.missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Samples -> medians, and ratios against the targets."""
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+from statistics import median
+
+from tests.benchmark.cluster.images import Size
+from tests.benchmark.cluster.scale import Grown
+from tests.benchmark.cluster.timeline import Wake
+from tests.benchmark.cluster.warm import Warm
+from tests.benchmark.figures import Ratio, pair, ratio
+from tests.benchmark.lineup import EAGER, ENGINES, HELLO, ours
+
+TARGETS = ((HELLO, 1.20), (EAGER, 0.5))
+
+
+@dataclass
+class Samples:
+    """What was measured, by side, round after round; `missing` says what could not be."""
+
+    cold: dict[str, list[Wake | None]] = field(default_factory=dict)
+    scale: list[Grown] = field(default_factory=list)
+    warm: dict[str, list[Warm | None]] = field(default_factory=dict)
+    size: dict[str, Size] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+def ratios(samples: Samples) -> list[Ratio]:
+    """Every ratio that has a target and whose two sides were measured."""
+
+    def value(wake: Wake) -> float:
+        return wake.total_ms
+
+    wanted = [(ours(engine), rival, target) for rival, target in TARGETS for engine in ENGINES]
+    found = [
+        ratio(f"cold request, {side}, by {rival}", rows, value, target, at_most=True)
+        for side, rival, target in wanted
+        if (rows := pair(samples.cold, side, rival))
+    ]
+    return [each for each in found if each is not None]
+
+
+def ends_ms(rounds: list[Wake]) -> dict[str, float]:
+    """When each part of the wake had ended, since the request was sent: the median over the rounds, in order."""
+    ends: dict[str, list[float]] = {}
+    for wake in rounds:
+        for part, end in zip(wake.spans_ms, accumulate(wake.spans_ms.values()), strict=True):
+            ends.setdefault(part, []).append(end)
+    return dict(sorted(((part, median(each)) for part, each in ends.items()), key=lambda item: item[1]))
+
+
+def spans_ms(rounds: list[Wake]) -> dict[str, float]:
+    """How long each part took, so that they sum up to the median of the whole: from the end of the one before."""
+    ends = ends_ms(rounds)
+    return {part: end - before for before, (part, end) in zip([0.0, *ends.values()], ends.items(), strict=False)}
