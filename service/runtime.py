@@ -4,19 +4,48 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from model.artifact import Artifact
 from service import cpu, engine, image
 from service.batcher import Batcher
 from service.engine import Engine, Item
-from service.errors import EngineError, NotReady, Unprocessable
+from service.errors import EngineError, NotReady, QueueFull, Unprocessable
 from service.preparation import plan
 from service.settings import Settings
 from service.telemetry import Timing, ledger
 from service.tensor import values
 
 logger = logging.getLogger("kindling")
+
+
+class Decoders:
+    """Decoding takes one core for each picture: more at once than there are cores only costs memory.
+
+    Args:
+        most: pictures decoded at the same time.
+        max_waiting: more than that are refused.
+    """
+
+    def __init__(self, most: int, max_waiting: int) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._room = threading.BoundedSemaphore(most + max_waiting)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Decode inside.
+
+        Raises:
+            QueueFull: too many wait to be decoded.
+        """
+        if not self._room.acquire(blocking=False):
+            raise QueueFull("too many pictures wait to be decoded", retry_after_s=1)
+        try:
+            with self._free:
+                yield
+        finally:
+            self._room.release()
 
 
 class Runtime:
@@ -33,8 +62,7 @@ class Runtime:
         self._batcher: Batcher[Item, Item] = Batcher(
             self._plan.runners, settings.max_queue_size, settings.max_queue_delay_ms / 1e3
         )
-        # Decoding takes one core for each picture: more at once than there are cores only costs memory.
-        self._decoders = threading.BoundedSemaphore(cpu.quota())
+        self._decoders = Decoders(cpu.quota(), settings.max_queue_size)
         self._engine: Engine | None = None
         self._fault = ""
         self._loading = threading.Thread(target=self._load, args=(on_failure,), name="loader", daemon=True)
@@ -69,13 +97,14 @@ class Runtime:
         """Each item's outputs, within the request timeout. Called by any number of threads."""
         if self._fault:
             raise NotReady(self._fault)
-        return self._batcher.submit(items, time.monotonic() + self._settings.request_timeout_ms / 1e3, timing)
+        left_s = (self._settings.request_timeout_ms - timing.total_ms) / 1e3
+        return self._batcher.submit(items, time.monotonic() + left_s, timing)
 
     def decode_image(self, encoded: bytes) -> bytes:
         """An encoded picture as one item of the model's first input."""
         if self.artifact.image is None:
             raise Unprocessable("this model takes no pictures, only tensors: POST /v2/models/NAME/infer")
-        with self._decoders:
+        with self._decoders.one():
             return image.decode(encoded, self.artifact.image, self._settings.max_image_pixels)
 
     def close(self) -> None:

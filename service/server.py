@@ -56,8 +56,13 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> "Flask":
         """In the worker. When the model cannot be served the arbiter stops too, instead of starting another worker."""
-        ledger.mark("fork")
         return create_app(self._settings, on_failure=lambda: os._exit(Arbiter.APP_LOAD_ERROR))
+
+
+def _note_fork(_: Arbiter, worker: Worker) -> None:
+    if worker.age > 1:
+        ledger.begin_again()
+    ledger.mark("fork")
 
 
 def _drop_new_connections(listener: socket.socket) -> None:
@@ -94,6 +99,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         # The heartbeat file: a memory file system, also where the root file system is read-only.
         "worker_tmp_dir": "/dev/shm",  # noqa: S108
         "control_socket_disable": True,
+        "post_fork": _note_fork,
         "logconfig_dict": {
             "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},

@@ -30,7 +30,9 @@ class Settings:
     run_threads: int = _setting(0, "threads of one run; 0: what the artifact measured as best", 0)
     max_batch_size: int = _setting(0, "most items in one run; 0: what the artifact measured as best", 0)
     max_queue_delay_ms: float = _setting(0.0, "how long an incomplete batch waits for more items", 0)
-    max_queue_size: int = _setting(256, "items waiting for a run; more are refused with 429", 1)
+    max_queue_size: int = _setting(
+        256, "items waiting for a run, and pictures waiting to be decoded; more are refused with 429", 1
+    )
     request_timeout_ms: float = _setting(30_000.0, "a request not answered by then gets 504", 1)
     graceful_timeout_s: int = _setting(30, "after SIGTERM, time for requests in flight to finish", 1)
     max_body_bytes: int = _setting(10 * 2**20, "a larger request body gets 413", 1)

@@ -33,6 +33,11 @@ class Ledger:
         """Milliseconds since the process began."""
         return (time.clock_gettime(time.CLOCK_BOOTTIME) - self._started_s) * 1e3
 
+    def begin_again(self) -> None:
+        """From now on, of a process that replaces one that died: its start is not the arbiter's."""
+        self._started_s += self.now_ms() / 1e3
+        self.marks_ms.clear()
+
     @property
     def has_answered(self) -> bool:
         """Whether this process has answered an inference request."""

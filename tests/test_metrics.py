@@ -1,6 +1,8 @@
 """What every request leaves behind: Server-Timing, `/metrics`, and the first answer in the log."""
 
+import os
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Serve
+from tests.eventually import eventually
 from tests.pictures import png
-from tests.serving import Answer, Server, serving
+from tests.serving import START_S, Answer, Server, serving
 
 PICTURE = png(40, 30)
 COLD = ["python", "imports", "libraries", "fork", "app", "model", "ready", "request"]
@@ -68,6 +71,26 @@ def test_start_time_is_that_of_the_process(fresh: Server) -> None:
     boot = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if "btime" in line)
     ticks = int(Path(f"/proc/{fresh.process.pid}/stat").read_text().rpartition(")")[2].split()[19])
     assert started == pytest.approx(boot + ticks / 100, abs=1.5)
+
+
+def test_a_worker_that_replaces_another_tells_its_own_start(fresh: Server) -> None:
+    fresh.call("POST", "/infer", PICTURE)
+    killed = fresh.worker_pid
+    before = time.monotonic()
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: _has_another_worker(fresh, killed), START_S, "another worker")
+    eventually(fresh.is_ready, START_S, "ready again")
+    told = timings(fresh.call("POST", "/infer", PICTURE))
+    took_ms = (time.monotonic() - before) * 1e3
+    assert "cold-fork" in told
+    assert "cold-python" not in told
+    assert sum(ms for phase, ms in told.items() if phase.startswith("cold-")) < took_ms
+
+
+def _has_another_worker(server: Server, pid: int) -> bool:
+    arbiter = server.process.pid
+    children = Path(f"/proc/{arbiter}/task/{arbiter}/children").read_text().split()
+    return bool(children) and children != [str(pid)]
 
 
 def test_requests_are_counted_by_route_and_status(fresh: Server) -> None:

@@ -170,6 +170,15 @@ def test_a_client_that_streams_too_much_receives_the_413(tiny_server: Server, si
     assert tiny_server.call("GET", "/v2/health/ready").status == 200
 
 
+@pytest.mark.parametrize(("path", "status"), [("/infer", 413), ("/infer?top=none", 400), ("/nowhere", 404)])
+def test_who_is_refused_early_may_send_to_the_end(tiny_server: Server, path: str, status: int) -> None:
+    """Where the connection was closed first, proxies told 502."""
+    body = bytes(40 * MIB)
+    for _ in range(5):
+        answer = tiny_server.call("POST", path, body)
+        assert (answer.status, bool(answer.error)) == (status, True)
+
+
 def test_a_body_of_exactly_the_limit_is_read(tiny_server: Server) -> None:
     picture = png(20, 20)
     padded = picture + bytes(10 * MIB - len(picture))
