@@ -22,7 +22,7 @@ source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
 
 serve: $(artifact)/artifact.json
 	@.ci/setup export
-	@MODEL_DIR=$(artifact) exec $(python) -m service
+	@MODEL_DIR=$(artifact) DATABASE_URL=$${DATABASE_URL:-sqlite:///build/jobs.sqlite} exec $(python) -m service
 
 export: $(artifact)/artifact.json
 

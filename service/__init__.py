@@ -1,6 +1,8 @@
-"""The service. Two files tell the whole way of a request: app.py joins the objects, inference.py has the routes.
+"""The service. app.py joins the objects, inference.py and events.py have the routes, call.py the way of every request:
 
-    HTTP: inference.infer -> protocol.decode_infer -> Batcher.submit -> Engine.run -> protocol.encode_infer
+    HTTP:  inference.infer -> call.answer: protocol.decode_infer -> Batcher.submit -> Engine.run -> protocol.encode_infer
+    event: events.receive  -> call.answer: the same              -> the reply event
+    job:   Prefer, stored  -> delivered to events.receive, by a broker or by jobs/delivery.py
 
 __main__.py       `python -m service`: the checks that deserve one clear sentence, then gunicorn
 preparation.py    what is done before gunicorn forks: the engine's libraries, beside the imports
@@ -8,6 +10,10 @@ server.py         Server: gunicorn's process model, one worker with many threads
 app.py            create_app(settings): the only place where objects are joined; the one error handler
 settings.py       Settings: typed, frozen, from_env(); the only reader of the environment
 inference.py      routes: Open Inference Protocol v2, V1, image upload, health, metadata
+events.py         routes: a CloudEvent in, the reply event out; what a broker gave up
+jobs/             requests that are answered later: their routes, store and delivery, and the form of events
+call.py           Call, whoever brought it, and its Result: decode, run, encode
+body.py           the body of a request, within its limits
 protocol.py       pure: requests and responses of Open Inference Protocol v2, JSON and binary
 protocol_v1.py    pure: the same for KServe's V1
 tensor.py         pure: numbers to and from raw elements, for every datatype

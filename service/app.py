@@ -11,8 +11,10 @@ from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from model.artifact import Artifact
-from service import __version__, inference, metrics
+from service import __version__, events, inference, metrics
 from service.errors import KindlingError, QueueFull
+from service.jobs import routes as job_routes
+from service.jobs.service import Jobs
 from service.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
@@ -49,11 +51,15 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     app = Service("service", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions.update(runtime=runtime, settings=settings)
+    jobs = Jobs(runtime, settings)
+    app.extensions.update(runtime=runtime, settings=settings, jobs=jobs)
     metrics.observe(app)
     app.register_blueprint(inference.routes)
+    app.register_blueprint(events.routes)
+    app.register_blueprint(job_routes.routes)
     app.register_blueprint(metrics.routes)
     app.register_error_handler(Exception, _answer_error)
+    jobs.resume()
     ledger.mark("app")
     return app
 

@@ -6,6 +6,7 @@ KindlingError
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
+├── Conflict                409  somebody else is computing the same request: ask again
 ├── QueueFull               429  more is waiting than can be answered in time
 ├── EngineError             500  the model failed on an input that passed every check
 ├── NotReady                503  the model is not loaded, or the process is stopping
@@ -45,6 +46,12 @@ class Unprocessable(RequestError):
     """Decoded, but wrong: shape, datatype, not an image."""
 
     status = 422
+
+
+class Conflict(KindlingError):
+    """Somebody else is computing the same request: ask again."""
+
+    status = 409
 
 
 class QueueFull(KindlingError):

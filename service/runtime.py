@@ -73,7 +73,7 @@ class Runtime:
         """Whether the model has answered its self-test."""
         return self._engine is not None
 
-    def wait_until_ready(self, timeout_s: float) -> None:
+    def wait_until_ready(self, timeout_s: float | None) -> None:
         """Return once the model has answered its self-test.
 
         Raises:
@@ -82,6 +82,11 @@ class Runtime:
         self._loading.join(timeout_s)
         if not self.is_ready:
             raise NotReady(self._fault or "the model is still loading")
+
+    @property
+    def runners(self) -> int:
+        """How many runs there can be at the same time."""
+        return self._plan.runners
 
     @property
     def queue_depth(self) -> int:

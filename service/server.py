@@ -36,6 +36,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
         if not self.alive:
+            self.wsgi.extensions["jobs"].stop()
             for listener in self.sockets:
                 _drop_new_connections(listener)
                 while select.select([listener], [], [], HANDSHAKE_S)[0]:

@@ -38,6 +38,15 @@ class Settings:
     max_body_bytes: int = _setting(10 * 2**20, "a larger request body gets 413", 1)
     max_request_items: int = _setting(64, "a request of more items (its batch dimension) gets 422", 1)
     max_image_pixels: int = _setting(25_000_000, "a picture of more pixels gets 422", 1)
+    database_url: str | None = _setting(
+        None, "where jobs are kept: `sqlite:///FILE` or `postgresql://...`; unset: there are no jobs"
+    )
+    job_ttl_s: int = _setting(86_400, "a job and its result are forgotten so long after their last change", 1)
+    max_result_bytes: int = _setting(10 * 2**20, "a job with a larger result fails", 1)
+    k_sink: str = _setting("", "the broker that delivers jobs (Knative sets it); unset: this process does")
+    k_ce_overrides: str = _setting("", "JSON with attributes to add to published events (Knative sets it)")
+    dataref_allow: str = _setting("", "beginnings of URLs, with commas, from which an event's `dataref` may be fetched")
+    dataref_allow_private: bool = _setting(False, "whether those may have addresses that are not public")
     libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
     log_level: str = _setting("info", "debug, info, warning or error")
 
@@ -79,8 +88,12 @@ class Settings:
 
 def _parse(text: str, kind: Any, low: float | None) -> Any:
     """`text` as a setting of type `kind`; the ValueError says what was wanted."""
-    if kind is str:
+    if kind in (str, str | None):
         return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("true or false")
+        return text.lower() == "true"
     if kind in (Path, Path | None):
         return Path(text)
     wanted = ("a whole number" if kind is int else "a number") + ("" if low is None else f" of at least {low:g}")

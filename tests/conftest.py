@@ -5,13 +5,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import postgresql as postgres
 from tests.exporting import OF_TEST_EXPORT, SHARED, Exports
+from tests.postgresql import PostgreSQL
 from tests.serving import ROOT, Server, serving
 
+if TYPE_CHECKING:
+    from service.jobs.store import JobStore
+
 Serve = Callable[..., Server]
+
+JOB_TTL_S = 100.0
 
 DEFAULT_ARTIFACT = Path(os.environ.get("MODEL_DIR", "build/efficientnet_lite0-aoti-fp32"))
 
@@ -96,3 +104,53 @@ def tiny_server(serve: Serve, tiny: Path) -> Server:
 @pytest.fixture
 def types_server(serve: Serve, types: Path) -> Server:
     return serve(types)
+
+
+@pytest.fixture(scope="session")
+def postgresql_binaries() -> Path:
+    folder = postgres.folder()
+    if folder is None:
+        missing = "there is no initdb: apt-get install postgresql"
+        assert not os.environ.get("REQUIRE_POSTGRES"), missing
+        pytest.skip(missing)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_binaries: Path) -> Iterator[PostgreSQL]:
+    """A real server, for the whole session."""
+    with postgres.running(postgresql_binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new and empty database, of both kinds in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/jobs.sqlite"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.database()
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator["JobStore"]:
+    from service.jobs.store import JobStore
+
+    opened = JobStore(database_url, JOB_TTL_S)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def jobs_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The database of `jobs_server`, of both kinds in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('jobs')}/jobs.sqlite"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.database()
+
+
+@pytest.fixture(scope="session")
+def jobs_server(serve: Serve, exports: Exports, jobs_url: str) -> Server:
+    """Keeps jobs, and delivers them itself."""
+    return serve(exports.artifact("tiny-onnx"), DATABASE_URL=jobs_url)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from service import inference, metrics
+from service import events, inference, metrics
+from service.jobs import routes as job_routes
 from service.settings import Settings
 from tests.conftest import Serve
 from tests.pictures import png
@@ -35,15 +36,15 @@ def test_the_settings_table_is_that_of_the_settings() -> None:
 
 def _app() -> Flask:
     app = Flask("routes", static_folder=None)
-    app.register_blueprint(inference.routes)
-    app.register_blueprint(metrics.routes)
+    for each in (events, inference, job_routes, metrics):
+        app.register_blueprint(each.routes)
     return app
 
 
 def _endpoints() -> Iterator[tuple[str, str]]:
     """(method, path) of every route, as the README writes it; a PUT beside a POST is the same endpoint."""
     for rule in _app().url_map.iter_rules():
-        path = re.sub(r"<[^>]+>", "NAME", rule.rule)
+        path = re.sub(r"<[^>]+>", "NAME", rule.rule.replace("<job_id>", "ID"))
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS", "PUT"}:
             if not path.startswith(VERSIONED):
                 yield method, path
@@ -61,7 +62,7 @@ def test_every_model_route_has_its_versioned_twin() -> None:
     assert {f"/versions/1{path}" for path in model if not path.startswith("/versions")} <= model
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 413, 422, 429, 500, 503, 504])
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 413, 422, 429, 500, 503, 504])
 def test_the_errors_table_has_every_status(status: int) -> None:
     assert str(status) in {row[0] for row in _rows("status", "when")}
 

@@ -23,7 +23,9 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "model_dir": Path("elsewhere"), "host": "0.0.0.0", "port": 65535, "request_threads": 7, "runners": 3,
         "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
         "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "max_body_bytes": 1000, "max_request_items": 5,
-        "max_image_pixels": 100, "libtorch_dir": Path("lib"), "log_level": "debug",
+        "max_image_pixels": 100, "database_url": "sqlite:///jobs", "job_ttl_s": 60, "max_result_bytes": 2000,
+        "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}", "dataref_allow": "https://bucket/",
+        "dataref_allow_private": True, "libtorch_dir": Path("lib"), "log_level": "debug",
     }  # fmt: skip
     names = {field.name for field in dataclasses.fields(Settings)}
     assert names == wanted.keys()

@@ -1,0 +1,40 @@
+"""The body of the request that is being answered, within its limits."""
+
+import zlib
+from typing import TYPE_CHECKING
+
+from flask import current_app, request
+
+from service.errors import BadRequest, ContentTooLarge
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+def read_body() -> bytes:
+    """The raw body whatever its Content-Type says: curl's default for --data-binary is that of a form.
+
+    Raises:
+        BadRequest: it is not encoded as it says.
+        ContentTooLarge: it is over MAX_BODY_BYTES, as it is or inflated.
+    """
+    settings: Settings = current_app.extensions["settings"]
+    body, limit = request.get_data(cache=False), settings.max_body_bytes
+    # Of a chunked body Flask reads as much as it may and says nothing of the rest.
+    if len(body) == limit and request.environ["wsgi.input"].read(1):
+        raise ContentTooLarge(f"the body is more than {limit} bytes")
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise BadRequest(f"Content-Encoding {encoding!r}: wanted gzip, deflate or none")
+    inflater = zlib.decompressobj(wbits=47)  # 32 + 15: zlib's or gzip's header
+    try:
+        inflated = inflater.decompress(body, limit + 1)
+    except zlib.error as fault:
+        raise BadRequest(f"the body is not {encoding}: {fault}") from None
+    if len(inflated) > limit:
+        raise ContentTooLarge(f"the body is more than {limit} bytes when inflated")
+    if not inflater.eof or inflater.unused_data:
+        raise BadRequest(f"the body is not {encoding}: it ends too {'late' if inflater.eof else 'early'}")
+    return inflated

@@ -1,0 +1,89 @@
+"""An inference request as it came, whoever brought it (HTTP, an event, a job), and its result: decode -> run -> encode."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from service import protocol, protocol_v1
+from service.items import items_of, outputs_of
+from service.runtime import Runtime
+from service.settings import Settings
+from service.telemetry import Timing
+from service.tensor import check_finite
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+DEFAULT_TOP = 5
+
+IMAGE, V2, V1 = "image", "v2", "v1"
+
+
+@dataclass(frozen=True)
+class Call:
+    """`protocol` is IMAGE, V2 or V1; `header_length` that of V2's JSON in front of binary tensors; `top` is IMAGE's."""
+
+    protocol: str
+    body: bytes
+    header_length: int | None = None
+    top: int = DEFAULT_TOP
+
+
+@dataclass(frozen=True)
+class Result:
+    """A body to answer with; `headers` besides its type."""
+
+    body: bytes
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def answer(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:
+    """The result of `call`, within the request timeout.
+
+    Raises:
+        KindlingError: why there is none.
+    """
+    return {IMAGE: _image, V2: _v2, V1: _v1}[call.protocol](call, runtime, settings, timing)
+
+
+def _image(call: Call, runtime: Runtime, _: Settings, timing: Timing) -> Result:
+    """An encoded picture in, its top labels out."""
+    with timing.phase("decode"):
+        item = runtime.decode_image(call.body)
+    (result,) = runtime.infer([(item,)], timing)
+    artifact = runtime.artifact
+    with timing.phase("encode"):
+        output = next(iter(outputs_of([result], artifact).values()))
+        check_finite(output.datatype, output.data, f"output {output.name}")  # type: ignore[arg-type]
+        (scores,) = protocol.split(output)
+        labels = [
+            {"label": label or str(index), "index": index, "probability": round(score, 6)}
+            for index, label, score in protocol.top(scores, call.top, artifact.labels)
+        ]
+        return _json({"model": artifact.name, "labels": labels})
+
+
+def _v2(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:
+    """Open Inference Protocol: tensors in, tensors out."""
+    with timing.phase("decode"):
+        asked = protocol.decode_infer(call.body, call.header_length)
+        items = items_of(asked, runtime.artifact, runtime.decode_image, settings.max_request_items)
+    results = runtime.infer(items, timing)
+    with timing.phase("encode"):
+        outputs = outputs_of(results, runtime.artifact)
+        body, header_length = protocol.encode_infer(runtime.artifact, asked, outputs)
+    if header_length is None:
+        return Result(body)
+    return Result(body, "application/octet-stream", {HEADER_LENGTH: str(header_length)})
+
+
+def _v1(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:
+    """V1: instances in, predictions out."""
+    with timing.phase("decode"):
+        items = protocol_v1.decode(call.body, runtime.artifact, runtime.decode_image, settings.max_request_items)
+    results = runtime.infer(items, timing)
+    with timing.phase("encode"):
+        return _json({"predictions": protocol_v1.encode(outputs_of(results, runtime.artifact))})
+
+
+def _json(value: Any) -> Result:
+    return Result(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,151 @@
+"""Routes: a CloudEvent in, the reply event out; and what a broker could not deliver."""
+
+import base64
+import contextlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, current_app, g, request
+
+from service.body import read_body
+from service.call import Call
+from service.errors import BadRequest, DeadlineExceeded, RequestError, Unprocessable
+from service.jobs.service import Jobs
+from service.runtime import Runtime
+
+if TYPE_CHECKING:
+    from service.jobs.event import Event
+    from service.settings import Settings
+
+routes = Blueprint("events", __name__)
+
+SCHEMA = Path(__file__).parent / "jobs" / "event.schema.json"
+# What Eventing adds to an event that it gives up; the last one is an answer's body in base64, of at most 1024 bytes.
+TOLD = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
+MAX_REASON_CHARS = 1024
+
+
+@routes.post("/")
+@routes.post("/events")
+def receive() -> Response:
+    """A CloudEvent, or a batch of them; the answer has the same mode."""
+    # Imported when the first event comes: the SDK's 30 ms are not on the way to readiness.
+    from service.jobs import event as codec
+
+    mode, asked = codec.decode(dict(request.headers), read_body())
+    if len(asked) > (limit := _settings().max_request_items):
+        raise Unprocessable(f"a batch of {len(asked)} events: wanted 1 to {limit}")
+    replies = [reply for each in asked if (reply := _reply(each, is_batch=mode == codec.BATCHED))]
+    if not replies:
+        # Taken, and nothing to say: a body that is no event would be an error to a broker, which tries again.
+        return Response(status=204)
+    message = codec.encode(mode, replies)
+    return Response(message.body, headers=message.headers)
+
+
+@routes.get("/events/schema")
+def schema() -> Response:
+    """The types and attributes of the events, as JSON Schema."""
+    return Response(SCHEMA.read_bytes(), content_type="application/schema+json")
+
+
+@routes.post("/dead-letters")
+def bury() -> Response:
+    """An event that a broker gave up: its job has failed, and can be sent again."""
+    from service.jobs import event as codec
+
+    _, given_up = codec.decode(dict(request.headers), read_body())
+    for each in given_up:
+        if each.fault:
+            raise BadRequest(each.fault)
+        _bury(each)
+    return Response(status=204)
+
+
+def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
+    """What answers the event, if anything does. In a batch the sender's fault with one of them is told in its place."""
+    from service.jobs import event as codec
+
+    artifact = _runtime().artifact
+    if event.fault:
+        return codec.failure_of(event, BadRequest.status, event.fault, artifact.name, artifact.digest)
+    if is_batch and event.type in codec.REPLIES:
+        # Told by another event, that one would come back, too, and so on for ever.
+        return None
+    if is_batch and g.timing.total_ms > _settings().request_timeout_ms:
+        raise DeadlineExceeded("the batch was not answered in time")
+    try:
+        result = _jobs().once(event, lambda: _call(event), g.timing)
+    except RequestError as fault:
+        if not is_batch:
+            raise
+        return codec.failure_of(event, fault.status, str(fault), artifact.name, artifact.digest)
+    except _cancelled():
+        return None
+    return codec.reply_to(event, result, artifact.name, artifact.digest)
+
+
+def _call(event: "Event") -> Call:
+    """What the event asks for, with the data that its claim check stands for."""
+    from service.jobs import event as codec
+
+    settings = _settings()
+    call = codec.call_of(event, _runtime().artifact.name)
+    if (url := event.get(codec.DATAREF)) is None or event.data:
+        return call
+    from service.jobs.dataref import fetch
+
+    allowed = [each.strip() for each in settings.dataref_allow.split(",") if each.strip()]
+    return replace(call, body=fetch(url, allowed, settings.max_body_bytes, private=settings.dataref_allow_private))
+
+
+def _bury(event: "Event") -> None:
+    from service.jobs import event as codec
+
+    jobs, (code, said) = _jobs(), _why(event)
+    if not jobs.are_kept:
+        current_app.logger.error("an event was given up: %s of %s (%d %r)", event.id, event.source, code, said)
+        return
+    from service.jobs.store import NewJob
+
+    attributes = {name: value for name, value in event.attributes.items() if name not in TOLD}
+    encoded = codec.to_json(replace(event, attributes=attributes))
+    job, is_new = jobs.store.create(NewJob(event.source, event.id, event=encoded))
+    if not is_new:
+        jobs.store.keep_event(job.id, encoded)
+    jobs.store.fail(job.id, code, said)
+
+
+def _why(event: "Event") -> tuple[int, str]:
+    """Status and message of the last try, as Eventing attaches them."""
+    _, code, said = (event.get(name) or "" for name in TOLD)
+    with contextlib.suppress(ValueError):
+        said = base64.b64decode(said, validate=True).decode()
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        said = str(json.loads(said[:MAX_REASON_CHARS])["error"])
+    said = said[:MAX_REASON_CHARS].encode(errors="replace").decode()
+    return int(code) if re.fullmatch("[1-5][0-9]{2}", code) else 500, said or "the broker gave it up"
+
+
+def _cancelled() -> "type[Exception] | tuple[()]":
+    """What is raised for a cancelled job. Without a database there are none, nor 200 ms for importing its library."""
+    if not _jobs().are_kept:
+        return ()
+    from service.jobs.work import Cancelled
+
+    return Cancelled
+
+
+def _runtime() -> Runtime:
+    return current_app.extensions["runtime"]  # type: ignore[no-any-return]
+
+
+def _jobs() -> Jobs:
+    return current_app.extensions["jobs"]  # type: ignore[no-any-return]
+
+
+def _settings() -> "Settings":
+    return current_app.extensions["settings"]  # type: ignore[no-any-return]

@@ -1,0 +1,104 @@
+"""Database: SQLite or PostgreSQL with the tables in it; what it cannot do is one sentence."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from service.errors import NotReady
+from service.jobs import schema
+from service.jobs.schema import StoreError
+
+logger = logging.getLogger("kindling")
+
+WANTED = "wanted sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+# For who finds SQLite's file locked, and for a PostgreSQL that says nothing any more (libpq, "Parameter Key Words").
+BUSY_MS = 10_000
+POSTGRESQL = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
+
+
+class Database:
+    """Called by any number of threads.
+
+    Args:
+        url: `sqlite:///FILE` or `postgresql://...`, with SQLAlchemy's and libpq's parameters.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self._engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+        if self.file is not None:
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        try:
+            with self._engine.connect() as connection:
+                schema.prepare(connection)
+        except StoreError:
+            self.close()
+            raise
+        except sa.exc.SQLAlchemyError as fault:
+            self.close()
+            raise StoreError(f"the database {parsed!r} cannot be used: {_cause(fault)}") from fault
+
+    @property
+    def file(self) -> Path | None:
+        """Where SQLite has it."""
+        url = self._engine.url
+        return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection to read from."""
+        with _told(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction."""
+        with _told(), self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise StoreError(f"DATABASE_URL cannot be read: {WANTED}") from None
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":
+        folder = Path(parsed.database).absolute().parent
+        if not folder.is_dir():
+            raise StoreError(f"DATABASE_URL: there is no folder {folder}")
+        return parsed
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg", query={**POSTGRESQL, **parsed.query})
+    raise StoreError(f"DATABASE_URL is {parsed!r}: {WANTED}")
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Readers and a writer at the same time; what is committed is on the disk."""
+    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A database that does not answer is a service that is not ready, which senders try again."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError) as fault:
+        logger.error("the job store does not answer: %s", _cause(fault))  # noqa: TRY400 - one sentence is enough
+        raise NotReady("the job store does not answer") from None
+
+
+def _cause(fault: Exception) -> str:
+    """The database's own words, in one line."""
+    return " ".join(str(getattr(fault, "orig", fault)).split()) or type(fault).__name__

@@ -1,0 +1,146 @@
+"""Claim check: the data of an event from where its `dataref` says, and from nowhere that is not allowed.
+
+https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/dataref.md
+"""
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from service.errors import NotReady, Unprocessable
+
+# From the first packet to the last byte.
+TIMEOUT_S = 10.0
+
+_PORTS = {"https": 443, "http": 80}
+# IPv6 addresses that stand for an IPv4 one, in their last 32 bits: mapped, and as NAT64 translates (RFC 4291, RFC 6052).
+_OF_IPV4 = (ipaddress.ip_network("::ffff:0:0/96"), ipaddress.ip_network("64:ff9b::/96"))
+# All that is given to anybody (RFC 4291, 2.4), and in it those that stand for any IPv4 address (6to4, RFC 3056).
+_GIVEN_IPV6, _SIX_TO_FOUR = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("2002::/16")
+
+
+def fetch(url: str, allowed: Sequence[str], max_bytes: int, *, private: bool) -> bytes:
+    """What `url` holds. A redirect is not followed: it would lead to where nobody has looked.
+
+    Args:
+        allowed: beginnings of URLs: scheme, host and port must be equal, and the path be that one or below it.
+        private: whether the host may have an address that is not a public one. The addresses are looked up once, and
+            the connection goes to one of them: a name cannot point elsewhere in between.
+
+    Raises:
+        Unprocessable: it is not allowed, too large, or its server has no such thing.
+        NotReady: its server does not answer, or not in time.
+    """
+    parts = _split(url)
+    if not any(_begins(parts, _split(each)) for each in allowed):
+        raise Unprocessable(f"dataref: {parts.scheme}://{parts.netloc[:100]}{parts.path[:100]} is not in DATAREF_ALLOW")
+    addresses, end_s = _addresses(parts, private=private), time.monotonic() + TIMEOUT_S
+    try:
+        with _connected(parts, addresses, end_s) as connection:
+            return _get(connection, parts, max_bytes, end_s)
+    except ssl.SSLCertVerificationError as fault:
+        raise Unprocessable(f"dataref: the certificate of {parts.hostname}: {fault.verify_message}") from None
+    except (OSError, http.client.HTTPException) as fault:
+        raise NotReady(f"dataref: {parts.hostname} does not answer ({fault})") from None
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isascii() or not url.isprintable() or " " in url or parts.username is not None:
+        raise Unprocessable("dataref: wanted http://HOST/PATH or https://HOST/PATH, and no user")
+    return parts
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _PORTS[parts.scheme]
+
+
+def _begins(parts: SplitResult, allowed: SplitResult) -> bool:
+    same = (parts.scheme, parts.hostname, _port(parts)) == (allowed.scheme, allowed.hostname, _port(allowed))
+    # A server may resolve dots, plain or encoded, even twice, to a folder above the allowed one; some skip a ";...".
+    decoded = unquote(unquote(parts.path)).replace("\\", "/")
+    climbs = any(step.partition(";")[0] == ".." for step in decoded.split("/"))
+    below = parts.path == allowed.path or (parts.path or "/").startswith(allowed.path.rstrip("/") + "/")
+    return same and below and not climbs
+
+
+def _addresses(parts: SplitResult, *, private: bool) -> list[str]:
+    """All addresses of the host; none of them may be of the kind that is not allowed."""
+    try:
+        found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as fault:
+        raise NotReady(f"dataref: {parts.hostname} has no address ({fault})") from None
+    addresses = [str(each[4][0]) for each in found]
+    if not private and not all(map(_is_public, addresses)):
+        raise Unprocessable(f"dataref: {parts.hostname} has an address that is not public, see DATAREF_ALLOW_PRIVATE")
+    return addresses
+
+
+def _is_public(address: str) -> bool:
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if any(parsed in each for each in _OF_IPV4):
+        parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)
+    if parsed.version == 6 and (parsed not in _GIVEN_IPV6 or parsed in _SIX_TO_FOUR):
+        return False
+    return parsed.is_global and not parsed.is_multicast
+
+
+@contextmanager
+def _connected(parts: SplitResult, addresses: Sequence[str], end_s: float) -> Iterator[http.client.HTTPConnection]:
+    """To one of those addresses, whatever the name means by now; TLS still asks for the name's certificate."""
+    with closing(http.client.HTTPConnection(str(parts.hostname), _port(parts))) as connection:
+        connection.sock = sock = _connect(addresses, _port(parts), end_s)
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            sock = context.wrap_socket(sock, server_hostname=parts.hostname, do_handshake_on_connect=False)
+            connection.sock = sock
+        # The timeout of a socket begins again with every byte: whatever only drips is cut off.
+        timer = threading.Timer(end_s - time.monotonic(), _cut, (sock,))
+        timer.start()
+        try:
+            if isinstance(sock, ssl.SSLSocket):
+                sock.do_handshake()
+            yield connection
+        finally:
+            timer.cancel()
+
+
+def _connect(addresses: Sequence[str], port: int, end_s: float) -> socket.socket:
+    """The first one that takes the connection."""
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            return socket.create_connection((address, port), max(0.001, end_s - time.monotonic()))
+    return socket.create_connection((last, port), max(0.001, end_s - time.monotonic()))
+
+
+def _cut(sock: socket.socket) -> None:
+    """Whoever reads from it, below TLS, is at the end."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _get(connection: http.client.HTTPConnection, parts: SplitResult, max_bytes: int, end_s: float) -> bytes:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection.request("GET", path, headers={"Host": parts.netloc})
+    with connection.getresponse() as response:
+        if response.status >= 500 or response.status in (408, 429):
+            raise NotReady(f"dataref: {parts.hostname} answers {response.status}")
+        if response.status != 200:
+            raise Unprocessable(f"dataref: {parts.hostname} answers {response.status}")
+        body = response.read(max_bytes + 1)
+    if len(body) > max_bytes:
+        raise Unprocessable(f"dataref: more than {max_bytes} bytes")
+    if response.length or time.monotonic() >= end_s:
+        raise NotReady(f"dataref: {parts.hostname} sent no end in {TIMEOUT_S:g} s")
+    return body

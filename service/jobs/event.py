@@ -1,0 +1,218 @@
+"""Pure: CloudEvents in HTTP's three modes <-> what they ask for, and the reply; event.schema.json describes them.
+
+https://github.com/cloudevents/spec (v1.0.2: bindings/http-protocol-binding.md)
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cloudevents.core.bindings import http
+
+from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, Result
+from service.errors import BadRequest, Unprocessable
+from service.jobs import strict
+
+REQUESTED = "dev.kindling.inference.requested"
+COMPLETED = "dev.kindling.inference.completed"
+FAILED = "dev.kindling.inference.failed"
+REPLIES = (COMPLETED, FAILED)
+
+BINARY, STRUCTURED, BATCHED = "binary", "structured", "batched"
+JSON_TYPE, BATCH_TYPE = "application/cloudevents+json", "application/cloudevents-batch+json"
+
+# Extension attributes of a request, all optional: the protocol (else the content type tells it), and its parameters.
+PROTOCOL, MODEL, TOP, JSON_LENGTH = "inferprotocol", "infermodel", "infertop", "inferheaderlength"
+# The claim check extension: where the data is.
+DATAREF = "dataref"
+# Extension attributes of a reply: which event it answers.
+REQUEST_ID, REQUEST_SOURCE = "requestid", "requestsource"
+# The distributed tracing extension: goes on as it came.
+TRACING = ("traceparent", "tracestate")
+MAX_ERROR_CHARS = 500
+
+
+@dataclass(frozen=True)
+class Event:
+    """A request event: its attributes as they came, its data as bytes. `fault`: why it is no valid one, in a batch."""
+
+    attributes: Mapping[str, Any]
+    data: bytes
+    fault: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.get("id") or ""
+
+    @property
+    def source(self) -> str:
+        return self.get("source") or ""
+
+    @property
+    def type(self) -> str:
+        return self.get("type") or ""
+
+    @property
+    def content_type(self) -> str:
+        """Without parameters, in lower case; that of the JSON format's data where it is not given."""
+        return strict.media_type(self.get("datacontenttype") or "application/json")
+
+    def get(self, name: str) -> str | None:
+        """An attribute as text."""
+        value = self.attributes.get(name)
+        return None if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class Message:
+    """An HTTP body and its headers, Content-Type among them."""
+
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def decode(headers: Mapping[str, str], body: bytes) -> tuple[str, list[Event]]:
+    """The mode, and the events in it: one, or in batched mode any number, of which some may have a fault.
+
+    Raises:
+        BadRequest: no CloudEvent, or one that is not as the specification demands.
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    content_type = strict.media_type(lower.get("content-type", ""))
+    if content_type == BATCH_TYPE:
+        found = _json(body)
+        if not isinstance(found, list) or not found:
+            raise BadRequest("the batch is not a JSON array of events")
+        return BATCHED, [_one_of_batch(each) for each in found]
+    if content_type.startswith("application/cloudevents"):
+        if content_type != JSON_TYPE:
+            raise BadRequest(f"events in the format {content_type!r} are not known, only {JSON_TYPE}")
+        return STRUCTURED, [Event(*strict.read_json(_json(body)))]
+    if not any(name.startswith("ce-") for name in lower):
+        raise BadRequest(f"no CloudEvent: there are no ce- headers, and Content-Type is {content_type!r}")
+    return BINARY, [Event(*strict.read_binary(lower, body))]
+
+
+def from_json(encoded: bytes) -> Event:
+    """An event that `to_json` made."""
+    return Event(*strict.read_json(_json(encoded)))
+
+
+def to_json(event: Event) -> bytes:
+    """One event in the JSON format, its data in base64."""
+    return strict.FORMAT.write(strict.AsGiven(dict(event.attributes), event.data))
+
+
+def encode(mode: str, events: Sequence[Event]) -> Message:
+    """Events as an HTTP message in that mode."""
+    if mode == BATCHED:
+        return Message(b"[" + b",".join(map(_to_json_readable, events)) + b"]", {"Content-Type": BATCH_TYPE})
+    (event,) = events
+    if mode == STRUCTURED:
+        return Message(_to_json_readable(event), {"Content-Type": JSON_TYPE})
+    message = http.to_binary(strict.AsGiven(dict(event.attributes), event.data), strict.FORMAT)
+    return Message(message.body, {name.title(): value for name, value in message.headers.items()})
+
+
+def call_of(event: Event, model: str) -> Call:
+    """What the event asks for.
+
+    Raises:
+        Unprocessable: another model, or data that nothing here understands.
+    """
+    if event.type in REPLIES:
+        raise Unprocessable(f"{event.type} is what this service replies with: a Trigger sends its replies back to it")
+    if event.get(MODEL) not in (None, model):
+        raise Unprocessable(f"no model {event.get(MODEL)!r}, this service has {model!r}")
+    protocol = event.get(PROTOCOL) or _protocol(event)
+    if protocol == IMAGE:
+        return Call(IMAGE, event.data, top=_number(event, TOP, low=1) or DEFAULT_TOP)
+    if protocol in (V1, V2):
+        return Call(protocol, event.data, header_length=_number(event, JSON_LENGTH, low=0))
+    raise Unprocessable(f"{PROTOCOL} is {protocol!r}: wanted {IMAGE}, {V2} or {V1}")
+
+
+def request_of(call: Call, event_id: str, model: str, content_type: str, trace: Mapping[str, str]) -> Event:
+    """The event that asks for `call`. What the headers of its request say, and no event could, is left out."""
+    told = {"datacontenttype": content_type, **{name: trace[name] for name in TRACING if name in trace}}
+    attributes: dict[str, Any] = {
+        "specversion": "1.0", "id": event_id, "source": f"/v2/models/{model}/jobs", "type": REQUESTED,
+        "time": datetime.now(UTC), PROTOCOL: call.protocol, MODEL: model,
+        **{name: value for name, value in told.items() if value.isascii() and value.isprintable()},
+    }  # fmt: skip
+    if call.protocol == IMAGE:
+        attributes[TOP] = str(call.top)
+    if call.header_length is not None:
+        attributes[JSON_LENGTH] = str(call.header_length)
+    return Event(attributes, call.body)
+
+
+def reply_to(event: Event, result: Result, model: str, digest: str) -> Event:
+    """The event that answers: the same one for the same request and model, however often it is computed."""
+    attributes = _reply_attributes(event, COMPLETED, model, digest)
+    attributes["datacontenttype"] = result.content_type
+    if length := result.headers.get(HEADER_LENGTH):
+        attributes[JSON_LENGTH] = length
+    return Event(attributes, result.body)
+
+
+def failure_of(event: Event, status: int, error: str, model: str, digest: str) -> Event:
+    """The event that says why there is no answer: in a batch, whose other events have theirs."""
+    attributes = _reply_attributes(event, FAILED, model, digest)
+    attributes["datacontenttype"] = "application/json"
+    return Event(attributes, json.dumps({"error": error[:MAX_ERROR_CHARS], "status": status}).encode())
+
+
+def _reply_attributes(event: Event, kind: str, model: str, digest: str) -> dict[str, Any]:
+    named = json.dumps([event.source, event.id, digest, kind]).encode()
+    attributes: dict[str, Any] = {
+        "specversion": "1.0", "id": hashlib.sha256(named).hexdigest()[:32] if event.id else uuid.uuid4().hex,
+        "source": f"/v2/models/{model}", "type": kind, "time": datetime.now(UTC),
+    }  # fmt: skip
+    went_on = {REQUEST_ID: "id", REQUEST_SOURCE: "source", **{name: name for name in ("subject", *TRACING)}}
+    return attributes | {name: value for name, asked in went_on.items() if (value := event.get(asked))}
+
+
+def _protocol(event: Event) -> str:
+    """What the type of the data says."""
+    if event.content_type.startswith("image/"):
+        return IMAGE
+    if strict.is_json(event.content_type) or event.get(JSON_LENGTH):
+        return V2
+    raise Unprocessable(
+        f"datacontenttype is {event.content_type!r}: wanted image/*, application/json, or {JSON_LENGTH} or {PROTOCOL}"
+    )
+
+
+def _number(event: Event, name: str, low: int) -> int | None:
+    text = event.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < low:
+        raise Unprocessable(f"{name} is {text!r}: wanted a whole number of at least {low}")
+    return int(text)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("the event is not JSON") from None
+
+
+def _one_of_batch(found: Any) -> Event:
+    """Of a batch: one that is no valid event spoils no other."""
+    try:
+        return Event(*strict.read_json(found))
+    except BadRequest as fault:
+        return Event(strict.names_of(found), b"", str(fault))
+
+
+def _to_json_readable(event: Event) -> bytes:
+    """In the JSON format; data that are JSON stay so, all others are in base64."""
+    data: Any = json.loads(event.data) if strict.is_json(event.content_type) else event.data
+    return strict.FORMAT.write(strict.AsGiven(dict(event.attributes), data))

@@ -1,0 +1,62 @@
+"""One event by HTTP to whoever takes it, and what was said to that."""
+
+import http.client
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from service.jobs import event as events
+
+# As Knative Eventing has it: these answers and a broken connection are tried again, every other one is final
+# (knative.dev/eventing, pkg/kncloudevents/retries.go).
+RETRIED = frozenset((404, 408, 409, 429, *range(500, 600)))
+# What Retry-After may put the next try off to.
+MAX_RETRY_AFTER_S = 60.0
+MAX_SAID_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`status` is 0 when there was none; `said` is why it is no success."""
+
+    status: int
+    said: str = ""
+    retry_after_s: float = 0.0
+
+    @property
+    def is_taken(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try would be answered the same."""
+        return self.is_taken or (self.status != 0 and self.status not in RETRIED)
+
+
+def post(url: str, event: events.Event, timeout_s: float) -> Answer:
+    """The answer to that event; nothing is raised. No redirect is followed and no proxy is asked: both lose events."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    message = events.encode(events.BINARY, [event])
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with closing(kind(str(parts.hostname), parts.port, timeout=timeout_s)) as connection:
+        try:
+            connection.request("POST", path, message.body, {**message.headers, "Prefer": "reply"})
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException, ValueError) as fault:
+            return Answer(0, f"no answer ({fault or type(fault).__name__})")
+    if 200 <= response.status < 300:
+        return Answer(response.status)
+    retry_after = response.headers.get("Retry-After", "")
+    seconds = float(retry_after[:9]) if retry_after.isascii() and retry_after.isdigit() else 0.0
+    return Answer(response.status, _reason(body[:MAX_SAID_BYTES]), min(seconds, MAX_RETRY_AFTER_S))
+
+
+def _reason(body: bytes) -> str:
+    """The message of an error as this service answers it, or what else was said."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")

@@ -1,0 +1,198 @@
+"""Routes: jobs, and what turns an inference request into one (Prefer, Idempotency-Key)."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, current_app, g, jsonify, request
+
+from service.call import Call, Result
+from service.errors import BadRequest, Conflict, NotFound
+from service.jobs.service import Jobs
+
+if TYPE_CHECKING:
+    from service.jobs.job import Job
+    from service.settings import Settings
+
+routes = Blueprint("jobs", __name__)
+
+MAX_KEY_CHARS = 255
+PAGE, MAX_PAGE = 50, 500
+# Between two comments in a stream of events, so that nothing on its way takes the connection for dead.
+KEEPALIVE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What the request prefers (RFC 7240); `wait_s` is None where it says nothing of waiting."""
+
+    respond_async: bool = False
+    wait_s: float | None = None
+
+
+def later(call: Call, content_type: str) -> Response | None:
+    """The answer to a request that wants a job, or a key; None to one that wants neither, or where none are kept."""
+    jobs, prefers, key = _jobs(), preferences(), _key()
+    if not jobs.are_kept:
+        return None
+    if not prefers.respond_async and prefers.wait_s is None:
+        return None if key is None else respond(jobs.compute(call, key, g.timing))
+    job = jobs.submit(call, content_type, key, {name.lower(): value for name, value in request.headers})
+    if prefers.wait_s:
+        job = jobs.get(job.id, _bounded(prefers.wait_s))
+    response = _finished(job) if job.is_final else _described(job)
+    response.headers["Preference-Applied"] = "respond-async" if prefers.respond_async else f"wait={prefers.wait_s:.0f}"
+    response.headers["Location"] = f"/jobs/{job.id}"
+    if not job.is_final:
+        response.status_code = 202
+    return response
+
+
+def respond(result: Result) -> Response:
+    """A result as it is."""
+    return Response(result.body, content_type=result.content_type, headers=result.headers)
+
+
+@routes.get("/jobs/<job_id>")
+def job(job_id: str) -> Response:
+    """The job as JSON; with `Prefer: wait=N` once it is final; as events, whenever it changes, to who accepts those."""
+    jobs = _kept()
+    if request.accept_mimetypes.best_match(("application/json", "text/event-stream")) == "text/event-stream":
+        jobs.get(job_id)
+        followed = jobs.follow(job_id, _bounded(float("inf")), KEEPALIVE_S)
+        return Response(_events(followed), content_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return _described(jobs.get(job_id, _bounded(preferences().wait_s or 0.0)))
+
+
+@routes.get("/jobs/<job_id>/result")
+def job_result(job_id: str) -> Response:
+    """The result as the request would have had it at once; 409 while there is none."""
+    found = _kept().get(job_id, _bounded(preferences().wait_s or 0.0))
+    if not found.is_final:
+        raise Conflict(f"the job is {found.status}: ask again")
+    return _finished(found)
+
+
+@routes.get("/jobs")
+def list_jobs() -> Response:
+    """The newest first, a page at a time."""
+    from service.jobs.job import STATUSES
+
+    status, limit = request.args.get("status"), request.args.get("limit", str(PAGE))
+    if status is not None and status not in STATUSES:
+        raise BadRequest(f"status={status!r}: wanted one of {', '.join(STATUSES)}")
+    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MAX_PAGE:
+        raise BadRequest(f"limit={limit!r}: wanted a whole number from 1 to {MAX_PAGE}")
+    found = _kept().store.page(status, int(limit) + 1, _cursor())
+    page, more = found[: int(limit)], len(found) > int(limit)
+    cursor = f"{page[-1].created_s!r}-{page[-1].id}" if more else None
+    return jsonify(jobs=[_view(each) for each in page], next=cursor)
+
+
+@routes.delete("/jobs/<job_id>")
+def cancel(job_id: str) -> Response:
+    """Cancel a queued job; forget one that is final."""
+    jobs = _kept()
+    jobs.get(job_id)
+    if jobs.store.cancel(job_id):
+        return _described(jobs.get(job_id))
+    if not jobs.store.delete(job_id):
+        raise Conflict("the job is running: it cannot be cancelled any more")
+    return Response(status=204)
+
+
+@routes.post("/jobs/<job_id>/retry")
+def retry(job_id: str) -> Response:
+    """Deliver a failed job again."""
+    response = _described(_kept().send_again(job_id))
+    response.status_code = 202
+    return response
+
+
+def preferences() -> Preferences:
+    """From every Prefer header: a list, in which Eventing's senders put `reply`."""
+    found: dict[str, str] = {}
+    for each in ",".join(request.headers.getlist("Prefer")).split(","):
+        name, _, value = each.partition(";")[0].partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    wait = found.get("wait")
+    if wait is not None and not re.fullmatch(r"\d{1,9}", wait, re.ASCII):
+        raise BadRequest(f"Prefer: wait={wait!r}: wanted a whole number of seconds")
+    return Preferences("respond-async" in found, None if wait is None else float(wait))
+
+
+def _key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise BadRequest(f"Idempotency-Key has {len(key)} characters: wanted 1 to {MAX_KEY_CHARS}")
+    return key
+
+
+def _cursor() -> tuple[float, str] | None:
+    text = request.args.get("after")
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,12}\.\d{1,12}-[0-9a-f]{32}", text, re.ASCII):
+        raise BadRequest(f"after={text[:64]!r}: wanted what a page gave as next")
+    created, _, job_id = text.partition("-")
+    return float(created), job_id
+
+
+def _bounded(wait_s: float) -> float:
+    """No longer than any request may take."""
+    settings: Settings = current_app.extensions["settings"]
+    return min(wait_s, settings.request_timeout_ms / 1e3)
+
+
+def _finished(found: "Job") -> Response:
+    from service.jobs.work import failure
+
+    if found.result is not None:
+        return respond(found.result)
+    if found.status == "cancelled":
+        raise Conflict("the job was cancelled")
+    raise failure(found)
+
+
+def _described(found: "Job") -> Response:
+    response = jsonify(_view(found))
+    if not found.is_final:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _view(found: "Job") -> dict[str, Any]:
+    """A job as JSON; its result in it when that is JSON, else where to get it."""
+    view: dict[str, Any] = {"id": found.id, "status": found.status, "attempts": found.attempts}
+    for name, seconds in (("created", found.created_s), ("updated", found.updated_s), ("expires", found.expires_s)):
+        view[name] = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if found.error is not None:
+        view["error"] = {"code": found.error_code, "message": found.error}
+    if found.status == "succeeded":
+        view["result_url"] = f"/jobs/{found.id}/result"
+    if found.result is not None and found.result.content_type == "application/json":
+        view["result"] = json.loads(found.result.body)
+    return view
+
+
+def _events(found: "Iterator[Job | None]") -> Iterator[str]:
+    """Server-sent events: each job as one, named after its status; a comment where there is no news."""
+    for each in found:
+        if each is None:
+            yield ": no news\n\n"
+        else:
+            yield f"event: {each.status}\nid: {each.updated_s!r}\ndata: {json.dumps(_view(each))}\n\n"
+
+
+def _kept() -> Jobs:
+    jobs = _jobs()
+    if not jobs.are_kept:
+        raise NotFound("no jobs are kept here: set DATABASE_URL")
+    return jobs
+
+
+def _jobs() -> Jobs:
+    return current_app.extensions["jobs"]  # type: ignore[no-any-return]

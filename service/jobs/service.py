@@ -1,0 +1,241 @@
+"""Jobs: what the routes call. The database and what it needs are imported and opened when the first of them is asked."""
+
+import hashlib
+import json
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from service import call as calls
+from service.call import Call, Result
+from service.errors import Conflict, NotFound, NotReady, Unprocessable
+from service.jobs.waiting import Waiting
+from service.runtime import Runtime
+from service.settings import Settings
+from service.telemetry import Timing
+
+if TYPE_CHECKING:
+    from service.jobs.delivery import Embedded, Sink
+    from service.jobs.event import Event
+    from service.jobs.job import Job
+    from service.jobs.store import JobStore, NewJob
+    from service.jobs.work import Work
+
+logger = logging.getLogger("kindling")
+
+# How long a database that cannot be opened is left alone.
+REOPEN_S = 5.0
+# Deliveries of the embedded delivery at the same time, for each runner: one is decoded while another is run.
+PER_RUNNER = 2
+
+
+@dataclass(frozen=True)
+class _Opened:
+    store: "JobStore"
+    work: "Work"
+    delivery: "Sink | Embedded"
+
+
+class Jobs:
+    """Called by any number of threads. Without a DATABASE_URL there are no jobs, and events are not remembered."""
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._opening = threading.Lock()
+        self._opened: _Opened | None = None
+        self._reopen_s = 0.0
+        self._stopping = threading.Event()
+        # Half of the threads may wait: the others do what is waited for.
+        self._waiting = Waiting(settings.request_threads // 2)
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is a database."""
+        return self._settings.database_url is not None
+
+    @property
+    def store(self) -> "JobStore":
+        """Raises NotReady when it cannot be opened."""
+        return self._open().store
+
+    def resume(self) -> None:
+        """In the background, once the model is ready, deliver what an earlier process left; a broker needs no telling."""
+        if self.are_kept and not self._settings.k_sink:
+            threading.Thread(target=self._resume, name="resume", daemon=True).start()
+
+    def submit(self, call: Call, content_type: str, key: str | None, trace: Mapping[str, str]) -> "Job":
+        """The job of `call`, on its way. The same key is the same job.
+
+        Raises:
+            Unprocessable: the key was used for another request.
+            NotReady: the broker does not take it; there is no job then.
+        """
+        from service.jobs import event as events
+        from service.jobs.job import QUEUED
+        from service.jobs.store import NewJob
+
+        event_id = uuid.uuid4().hex
+        event = events.request_of(call, event_id, self._runtime.artifact.name, content_type, trace)
+        new = NewJob(
+            event.source, event_id, event_id, events.to_json(event), fingerprint(call), key, due_s=self._due_s()
+        )
+        job, is_new = self._create(new)
+        if not is_new:
+            event = replace(event, attributes={**event.attributes, "source": job.source, "id": job.event_id})
+            self.store.keep_event(job.id, events.to_json(event), self._due_s())
+        # One that is there but was never sent, as it seems: a second copy does no harm.
+        if is_new or (job.status == QUEUED and job.deliveries == 0):
+            try:
+                self._send(job.id, event)
+            except NotReady:
+                self.store.discard(job.id)
+                raise
+        return job
+
+    def compute(self, call: Call, key: str, timing: Timing) -> Result:
+        """The result of `call`, computed here and now unless it was before under the same key."""
+        from service.jobs.store import NewJob
+
+        new = NewJob("idempotency-key", uuid.uuid4().hex, fingerprint=fingerprint(call), idempotency_key=key)
+        job, _ = self._create(new)
+        return self._open().work.run(job, lambda: self._answer(call, timing))
+
+    def once(self, event: "Event", call: Callable[[], Call], timing: Timing) -> Result:
+        """The result of an event; with a database computed once, however often it is delivered."""
+        if not self.are_kept:
+            return self._answer(call(), timing)
+        return self._open().work.once(event.source, event.id, lambda: self._answer(call(), timing))
+
+    def get(self, job_id: str, wait_s: float = 0.0) -> "Job":
+        """The job; one that is not final is waited for so long, unless too many wait or the process ends.
+
+        Raises:
+            NotFound: there is none of that id, or no more.
+        """
+        job = self._read(job_id)
+        if not wait_s or job.is_final:
+            return job
+        with self._waiting.place() as may_wait:
+            return self._waiting.wait(lambda: self._read(job_id), wait_s) if may_wait else job
+
+    def follow(self, job_id: str, wait_s: float, pause_s: float) -> "Iterator[Job | None]":
+        """The job now and whenever its status is another, until it is final; None after `pause_s` without news."""
+        job = self._read(job_id)
+        yield job
+        end = time.monotonic() + wait_s
+        with self._waiting.place() as may_wait:
+            while may_wait and not (job.is_final or self._waiting.is_over) and (left_s := end - time.monotonic()) > 0:
+                before = job.status
+                try:
+                    job = self._waiting.wait(lambda: self._read(job_id), min(pause_s, left_s), unlike=before)
+                except NotFound:
+                    return
+                yield None if job.status == before else job
+
+    def send_again(self, job_id: str) -> "Job":
+        """A failed job is delivered once more, as if it were new.
+
+        Raises:
+            Conflict: it has not failed, or its event is not kept.
+            NotReady: the broker does not take it; it is as it was then.
+        """
+        from service.jobs import event as events
+
+        store, before = self.store, self._read(job_id)
+        encoded = store.event(job_id)
+        if encoded is None or not store.send_again(job_id, self._due_s()):
+            raise Conflict("only a failed job whose request is kept can be sent again")
+        try:
+            self._send(job_id, events.from_json(encoded))
+        except NotReady:
+            store.fail(job_id, before.error_code or NotReady.status, before.error or "")
+            raise
+        return self._read(job_id)
+
+    def stop(self) -> None:
+        """Deliver nothing more and let nobody wait: this process is ending. What is left is for the next one."""
+        self._stopping.set()
+        self._waiting.stop()
+        if self._opened is not None:
+            self._opened.delivery.stop()
+
+    def _resume(self) -> None:
+        try:
+            self._runtime.wait_until_ready(timeout_s=None)
+        except NotReady:
+            return
+        while not self._stopping.is_set():
+            try:
+                self._open()
+            except NotReady:
+                self._stopping.wait(REOPEN_S)
+            else:
+                return
+
+    def _create(self, new: "NewJob") -> "tuple[Job, bool]":
+        job, is_new = self.store.create(new)
+        if job.fingerprint != new.fingerprint:
+            raise Unprocessable("this Idempotency-Key was used for another request")
+        return job, is_new
+
+    def _send(self, job_id: str, event: "Event") -> None:
+        opened = self._open()
+        opened.delivery.publish(event)
+        if self._settings.k_sink and not opened.store.sent(job_id):
+            raise NotReady("the job was given up meanwhile: try again")
+
+    def _due_s(self) -> float | None:
+        return None if self._settings.k_sink else time.time()
+
+    def _answer(self, call: Call, timing: Timing) -> Result:
+        return calls.answer(call, self._runtime, self._settings, timing)
+
+    def _read(self, job_id: str) -> "Job":
+        job = self.store.get(job_id) if re.fullmatch("[0-9a-f]{32}", job_id) else None
+        if job is None:
+            raise NotFound(f"no job {job_id[:64]!r}")
+        return job
+
+    def _open(self) -> _Opened:
+        with self._opening:
+            if self._opened is None:
+                if time.monotonic() < self._reopen_s:
+                    raise NotReady("jobs cannot be kept now")
+                self._opened = self._try_to_open()
+                if self._stopping.is_set():
+                    self._opened.delivery.stop()
+            return self._opened
+
+    def _try_to_open(self) -> _Opened:
+        from service.jobs.delivery import Embedded, Sink
+        from service.jobs.schema import StoreError
+        from service.jobs.store import JobStore
+        from service.jobs.work import Work
+
+        settings = self._settings
+        assert settings.database_url is not None
+        timeout_s = settings.request_timeout_ms / 1e3
+        try:
+            store = JobStore(settings.database_url, settings.job_ttl_s)
+            work = Work(store, timeout_s, settings.max_result_bytes, self._waiting.note_end)
+            if settings.k_sink:
+                return _Opened(store, work, Sink(settings.k_sink, settings.k_ce_overrides, timeout_s))
+            host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
+            url = f"http://{host}:{settings.port}/events"
+            return _Opened(store, work, Embedded(store, url, PER_RUNNER * self._runtime.runners, timeout_s))
+        except (StoreError, OSError) as fault:
+            self._reopen_s = time.monotonic() + REOPEN_S
+            logger.error("jobs cannot be kept: %s", fault)  # noqa: TRY400 - one sentence is enough
+            raise NotReady("jobs cannot be kept now") from None
+
+
+def fingerprint(call: Call) -> str:
+    """Of a request: equal for equal ones."""
+    described = json.dumps([call.protocol, call.header_length, call.top]).encode()
+    return hashlib.sha256(described + b"\0" + call.body).hexdigest()

@@ -1,0 +1,225 @@
+"""JobStore: jobs in SQL, SQLite or PostgreSQL by the same statements.
+
+Every change of status is one statement whose WHERE says from which one it may start, so that of two that try one
+succeeds.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Row
+
+from service.call import Result
+from service.jobs.database import Database
+from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RUNNING, SUCCEEDED, Job
+from service.jobs.schema import jobs
+
+# How often expired jobs are looked for, at most.
+TIDY_S = 60.0
+# How long a job that is not final is kept at least: a broker may still come with its event.
+UNFINISHED_S = 86_400.0
+MAX_ERROR_CHARS = 1024
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be created.
+
+    `event` is the request event in the JSON format, None where its sender keeps it; `due_s` is when the embedded
+    delivery takes it up, None when a broker delivers.
+    """
+
+    source: str
+    event_id: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    event: bytes | None = None
+    fingerprint: str = ""
+    idempotency_key: str | None = None
+    due_s: float | None = None
+
+
+class JobStore:
+    """Called by any number of threads and processes.
+
+    Args:
+        url: of the database.
+        ttl_s: how long a job is kept once it is final.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+
+    def __init__(self, url: str, ttl_s: float) -> None:
+        self._ttl_s = ttl_s
+        self._tidy_at_s = 0.0
+        self.database = Database(url)
+
+    def close(self) -> None:
+        self.database.close()
+
+    def create(self, new: "NewJob") -> tuple[Job, bool]:
+        """The queued job of an event; whether it is new. One that has the same event or key is given as it is."""
+        self._tidy()
+        same = _named(new.source, new.event_id)
+        if new.idempotency_key is not None:
+            same = sa.or_(same, jobs.c.idempotency_key == new.idempotency_key)
+        while True:
+            now = time.time()
+            values = {
+                **asdict(new), "status": QUEUED, "created_s": now, "updated_s": now, "expires_s": self._expires_s(QUEUED),
+            }  # fmt: skip
+            with self.database.write() as connection:
+                dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+                insert = dialect.insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.id)
+                is_new = connection.execute(insert).one_or_none() is not None
+                if not is_new:
+                    connection.execute(jobs.delete().where(same, _is_expired()))
+                row = connection.execute(sa.select(*_WHOLE).where(same)).one_or_none()
+            # None: what was in the way has expired, or was deleted just now.
+            if row is not None:
+                return _job(row), is_new
+
+    def get(self, job_id: str) -> Job | None:
+        return self._read(jobs.c.id == job_id)
+
+    def find(self, source: str, event_id: str) -> Job | None:
+        """The job of an event."""
+        return self._read(_named(source, event_id))
+
+    def event(self, job_id: str) -> bytes | None:
+        """The request event of a job, in the JSON format."""
+        with self.database.read() as connection:
+            return connection.execute(sa.select(jobs.c.event).where(jobs.c.id == job_id)).scalar_one_or_none()
+
+    def page(self, status: str | None, limit: int, after: tuple[float, str] | None) -> list[Job]:
+        """The newest jobs first, without results; `after` is creation and id of the last one of the page before."""
+        newest_first = jobs.c.created_s.desc(), jobs.c.id.desc()
+        query = sa.select(*_LISTED).where(sa.not_(_is_expired())).order_by(*newest_first).limit(limit)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        if after is not None:
+            query = query.where(sa.tuple_(jobs.c.created_s, jobs.c.id) < sa.tuple_(*map(sa.literal, after)))
+        with self.database.read() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def claim(self, job_id: str, owner: str, lease_s: float) -> bool:
+        """Take a queued job, or one whose lease is over, to run it; False when somebody else has it, or it is final."""
+        now = time.time()
+        free = sa.or_(jobs.c.status == QUEUED, sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= now))
+        # What the embedded delivery sent is due again when the lease is over.
+        due_s = sa.case((jobs.c.due_s.is_not(None), now + lease_s))
+        return self._change(
+            job_id, free, status=RUNNING, attempts=jobs.c.attempts + 1,
+            lease_owner=owner, lease_until_s=now + lease_s, due_s=due_s,
+        )  # fmt: skip
+
+    def succeed(self, job_id: str, owner: str, result: Result) -> bool:
+        """Keep the result; False when the lease went to somebody else meanwhile."""
+        return self._change(
+            job_id, _held_by(owner), status=SUCCEEDED, result=result.body, result_type=result.content_type,
+            result_headers=json.dumps(result.headers), **_NO_ERROR, **NO_LEASE,
+        )  # fmt: skip
+
+    def release(self, job_id: str, owner: str) -> bool:
+        """Give a claimed job back, to be run again."""
+        return self._change(job_id, _held_by(owner), status=QUEUED, **NO_LEASE)
+
+    def fail(self, job_id: str, code: int, error: str, owner: str | None = None) -> bool:
+        """Nobody will run it again; False when it is final already, or when `owner` has lost its lease."""
+        condition = jobs.c.status.not_in(FINAL) if owner is None else _held_by(owner)
+        return self._change(job_id, condition, status=FAILED, error_code=code, error=_kept(error), **NO_LEASE)
+
+    def cancel(self, job_id: str) -> bool:
+        """Only a queued job can be cancelled."""
+        return self._change(job_id, jobs.c.status == QUEUED, status=CANCELLED)
+
+    def send_again(self, job_id: str, due_s: float | None) -> bool:
+        """A failed job is queued again, as if it were new."""
+        return self._change(
+            job_id, jobs.c.status == FAILED, status=QUEUED, attempts=0, deliveries=0, due_s=due_s, **_NO_ERROR
+        )
+
+    def keep_event(self, job_id: str, event: bytes, due_s: float | None = None) -> bool:
+        """The event of a job that did not have it, so that it can be sent; False when it has one."""
+        return self._change(job_id, jobs.c.event.is_(None), event=event, due_s=due_s)
+
+    def sent(self, job_id: str) -> bool:
+        """Note that a broker has its event; False when the job is no more."""
+        return self._change(job_id, sa.true(), deliveries=jobs.c.deliveries + 1)
+
+    def discard(self, job_id: str) -> bool:
+        """Forget a queued job that no broker has taken."""
+        return self._delete(job_id, sa.and_(jobs.c.status == QUEUED, jobs.c.deliveries == 0))
+
+    def delete(self, job_id: str) -> bool:
+        """Forget a job that is final."""
+        return self._delete(job_id, jobs.c.status.in_(FINAL))
+
+    def _tidy(self) -> None:
+        """Now and then, forget what has expired."""
+        now = time.time()
+        if now >= self._tidy_at_s:
+            self._tidy_at_s = now + TIDY_S
+            # Nobody but the embedded delivery would bring what it has not finished.
+            forgotten = sa.or_(_is_expired(), sa.and_(jobs.c.expires_s < now, jobs.c.due_s.is_(None)))
+            with self.database.write() as connection:
+                connection.execute(jobs.delete().where(forgotten))
+
+    def _expires_s(self, status: str | None) -> float:
+        return time.time() + (self._ttl_s if status in FINAL else max(self._ttl_s, UNFINISHED_S))
+
+    def _read(self, condition: sa.ColumnElement[bool]) -> Job | None:
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(*_WHOLE).where(condition, sa.not_(_is_expired()))).one_or_none()
+        return None if row is None else _job(row)
+
+    def _change(self, job_id: str, condition: sa.ColumnElement[bool], **values: Any) -> bool:
+        values["updated_s"] = time.time()
+        if "status" in values:
+            values["expires_s"] = self._expires_s(values["status"])
+        with self.database.write() as connection:
+            return connection.execute(jobs.update().where(jobs.c.id == job_id, condition).values(values)).rowcount == 1
+
+    def _delete(self, job_id: str, condition: sa.ColumnElement[bool]) -> bool:
+        with self.database.write() as connection:
+            return connection.execute(jobs.delete().where(jobs.c.id == job_id, condition)).rowcount == 1
+
+
+# All but the request event, which is large; and all but the result, too.
+_WHOLE = [column for column in jobs.c if column.name != "event"]
+_LISTED = [column for column in _WHOLE if column.name != "result"]
+NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_until_s": None}
+_NO_ERROR: Mapping[str, Any] = {"error": None, "error_code": None}
+
+
+def _named(source: str, event_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.source == source, jobs.c.event_id == event_id)
+
+
+def _held_by(owner: str) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner == owner)
+
+
+def _is_expired() -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.status.in_(FINAL), jobs.c.expires_s < time.time())
+
+
+def _kept(error: str) -> str:
+    """As much of it as is worth keeping; PostgreSQL keeps no NUL."""
+    return error[:MAX_ERROR_CHARS].replace("\0", "")
+
+
+def _job(row: Row[Any]) -> Job:
+    result = None
+    if row.status == SUCCEEDED and (body := getattr(row, "result", None)) is not None:
+        result = Result(body, row.result_type, json.loads(row.result_headers))
+    return Job(
+        row.id, row.source, row.event_id, row.fingerprint, row.status, row.attempts, row.deliveries,
+        row.created_s, row.updated_s, row.expires_s, result, row.error_code, row.error,
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""Work: an event is computed once, however often it is delivered; its result is kept."""
+
+import os
+import socket
+import uuid
+from collections.abc import Callable
+
+from service.call import Result
+from service.errors import Conflict, ContentTooLarge, KindlingError, RequestError, Unprocessable
+from service.jobs.job import CANCELLED, UNFINISHED, Job
+from service.jobs.store import JobStore, NewJob
+
+# How long before its lease is over a request must be answered or given up: what a slow disk and clocks may differ by.
+LEASE_MARGIN_S = 30.0
+
+
+class Cancelled(Conflict):
+    """Nobody wants the result any more."""
+
+
+class Work:
+    """Called by any number of threads.
+
+    Args:
+        timeout_s: a computation takes no longer.
+        max_result_bytes: a larger result is a failure.
+        ended: called with the id of a job that was run, whatever came of it.
+    """
+
+    def __init__(
+        self, jobs: JobStore, timeout_s: float, max_result_bytes: int, ended: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._jobs = jobs
+        self._lease_s = timeout_s + LEASE_MARGIN_S
+        self._max_result_bytes = max_result_bytes
+        self._ended = ended
+        self._process = f"{socket.gethostname()}/{os.getpid()}"
+
+    def once(self, source: str, event_id: str, compute: Callable[[], Result]) -> Result:
+        """The result of that event: the one that is kept, or else that of `compute`, which is kept from now on.
+
+        Raises:
+            Cancelled: the job was cancelled.
+            Conflict: somebody else computes it.
+            KindlingError: what `compute` raised; when it is the sender's fault it is kept, too.
+        """
+        return self.run(self._jobs.find(source, event_id) or self._jobs.create(NewJob(source, event_id))[0], compute)
+
+    def run(self, job: Job, compute: Callable[[], Result]) -> Result:
+        """As `once`, for a job that is there."""
+        owner = f"{self._process}/{uuid.uuid4().hex}"
+        if job.is_final or not self._jobs.claim(job.id, owner, self._lease_s):
+            return self._kept(job.id)
+        try:
+            return self._claimed(job.id, owner, compute)
+        finally:
+            self._ended(job.id)
+
+    def _claimed(self, job_id: str, owner: str, compute: Callable[[], Result]) -> Result:
+        try:
+            result = self._bounded(compute())
+        except RequestError as fault:
+            self._jobs.fail(job_id, fault.status, str(fault), owner)
+            raise
+        except BaseException:
+            self._jobs.release(job_id, owner)
+            raise
+        return result if self._jobs.succeed(job_id, owner, result) else self._kept(job_id)
+
+    def _kept(self, job_id: str) -> Result:
+        job = self._jobs.get(job_id)
+        if job is None or job.status in UNFINISHED:
+            raise Conflict("this request is being computed: ask again")
+        if job.status == CANCELLED:
+            raise Cancelled("the job was cancelled")
+        if job.result is None:
+            raise failure(job)
+        return job.result
+
+    def _bounded(self, result: Result) -> Result:
+        if len(result.body) > self._max_result_bytes:
+            raise ContentTooLarge(f"the result has {len(result.body)} bytes, more than MAX_RESULT_BYTES")
+        return result
+
+
+def failure(job: Job) -> KindlingError:
+    """Why a failed job has no result, as it was when it failed."""
+    fault = Unprocessable(job.error or "it failed")
+    code = job.error_code or 0
+    fault.status = code if 400 <= code < 600 else 500
+    return fault

@@ -1,0 +1,114 @@
+"""Jobs whose broker is full, slow, or not there: what it did not take is told, and leaves no job behind."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.broker import Received, Reply, listening, with_broker
+from tests.eventually import eventually
+from tests.jobs import WAIT_S, finished, later, listed, post, view
+from tests.pictures import png
+from tests.serving import HOST, free_port, serving
+
+UNAVAILABLE = (503, "the broker does not take the request: try again")
+
+
+def test_a_broker_that_is_full_once_takes_it_the_next_time(tiny_onnx: Path, tmp_path: Path) -> None:
+    with listening(Reply(429)) as broker, with_broker(tiny_onnx, tmp_path, broker) as side:
+        job_id = later(side.server)
+        assert [each.event_id for each in broker.received] == [job_id, job_id]
+
+
+def test_a_broker_that_does_not_take_it_leaves_no_job(tiny_onnx: Path, tmp_path: Path) -> None:
+    with listening(answer=lambda _: Reply(500)) as broker, with_broker(tiny_onnx, tmp_path, broker) as side:
+        for headers in ({}, {"Idempotency_Key": "key"}):
+            for prefer in ("respond-async", f"wait={WAIT_S}"):
+                answer = post(side.server, Prefer=prefer, **headers)
+                assert (answer.status, answer.error) == UNAVAILABLE
+        assert listed(side.server) == []
+        assert post(side.server, Idempotency_Key="key").status == 200
+
+
+def test_a_broker_that_is_not_there_leaves_no_job(tiny_onnx: Path, tmp_path: Path) -> None:
+    url = {"DATABASE_URL": f"sqlite:///{tmp_path}/jobs.sqlite", "K_SINK": f"http://{HOST}:{free_port()}"}
+    with serving(tiny_onnx, tmp_path / "log", **url) as server:
+        answer = post(server, Prefer="respond-async")
+        assert (answer.status, answer.error) == UNAVAILABLE
+        assert listed(server) == []
+        assert server.log.count("the broker does not take an event") == 1
+        assert "Traceback" not in server.log
+        assert post(server).status == 200
+
+
+def test_a_slow_broker_is_waited_for(tiny_onnx: Path, tmp_path: Path) -> None:
+    let_go = threading.Event()
+
+    def hold(_: Received) -> Reply:
+        assert let_go.wait(WAIT_S)
+        return Reply()
+
+    with (
+        listening(answer=hold) as broker,
+        with_broker(tiny_onnx, tmp_path, broker) as side,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answer = pool.submit(post, side.server, Prefer="respond-async")
+        eventually(lambda: bool(broker.received), WAIT_S)
+        # It may be delivered before the broker has said that it took it.
+        assert side.deliver().status == 200
+        assert not answer.done()
+        let_go.set()
+        assert answer.result().status == 202
+        assert finished(side.server, answer.result().json["id"])["status"] == "succeeded"
+
+
+def test_a_broker_slower_than_a_request_may_be_leaves_no_job(tiny_onnx: Path, tmp_path: Path) -> None:
+    let_go = threading.Event()
+
+    def hold(_: Received) -> Reply:
+        assert let_go.wait(WAIT_S)
+        return Reply()
+
+    with listening(answer=hold) as broker, with_broker(tiny_onnx, tmp_path, broker, REQUEST_TIMEOUT_MS="500") as side:
+        answer = post(side.server, Prefer="respond-async")
+        assert (answer.status, answer.error) == UNAVAILABLE
+        assert listed(side.server) == []
+        let_go.set()
+
+
+def test_a_job_that_the_broker_took_for_one_client_is_kept_when_it_did_not_for_another(
+    tiny_onnx: Path, tmp_path: Path
+) -> None:
+    """Two clients with the same key at the same time."""
+    taken, seen = threading.Event(), threading.Semaphore(1)
+
+    def answer(_: Received) -> Reply:
+        if seen.acquire(blocking=False):
+            assert taken.wait(WAIT_S)
+            return Reply(400)
+        return Reply()
+
+    with (
+        listening(answer=answer) as broker,
+        with_broker(tiny_onnx, tmp_path, broker) as side,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        refused = pool.submit(post, side.server, Prefer="respond-async", Idempotency_Key="key")
+        eventually(lambda: bool(broker.received), WAIT_S)
+        job_id = later(side.server, Idempotency_Key="key")
+        taken.set()
+        assert refused.result().status == 503
+        assert side.deliver().status == 200
+        assert finished(side.server, job_id)["status"] == "succeeded"
+
+
+def test_a_job_sent_again_to_a_broker_that_does_not_take_it_is_as_it_was(tiny_onnx: Path, tmp_path: Path) -> None:
+    with listening(Reply(), Reply(400)) as broker, with_broker(tiny_onnx, tmp_path, broker) as side:
+        job_id = later(side.server, png(20, 20))
+        side.bury(500, b"why")
+        before = view(side.server, job_id)
+        answer = side.server.call("POST", f"/jobs/{job_id}/retry")
+        assert (answer.status, answer.error) == UNAVAILABLE
+        after = view(side.server, job_id)
+        assert (after["status"], after["error"]) == (before["status"], before["error"])
+        assert side.server.call("POST", f"/jobs/{job_id}/retry").status == 202
