@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
-def _missing() -> str:
+def missing_cluster() -> str:
     """Why there is no cluster to test on; empty when there is one."""
     for tool in TOOLS:
         if shutil.which(tool) is None:
@@ -46,7 +46,7 @@ def _missing() -> str:
 @pytest.fixture(scope="session")
 def api() -> client.ApiClient:
     """The API of the kind cluster that the kube context names; without one, the tests that need it are skipped."""
-    if missing := _missing():
+    if missing := missing_cluster():
         assert not os.environ.get("REQUIRE_CLUSTER"), missing
         pytest.skip(missing)
     return client.ApiClient()

@@ -3,7 +3,6 @@
 import http.client
 import json
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -85,20 +84,6 @@ class Cluster:
         except NotFoundError:
             return None
 
-    def patch(self, api_version: str, kind: str, name: str, patch: Manifest) -> None:
-        """A JSON merge patch."""
-        resource = self._dynamic.resources.get(api_version=api_version, kind=kind)
-        resource.patch(name=name, namespace=self.namespace, body=patch, content_type="application/merge-patch+json")
-
-    def delete(self, api_version: str, kind: str, name: str) -> None:
-        """Return once it is gone."""
-        resource = self._dynamic.resources.get(api_version=api_version, kind=kind)
-        try:
-            resource.delete(name=name, namespace=self.namespace, body={})
-        except NotFoundError:
-            return
-        eventually(lambda: self.get(api_version, kind, name) is None, READY_S, f"{kind} {name} gone")
-
     def service(self, name: str = "kindling") -> Any:
         return self.get("serving.knative.dev/v1", "Service", name)
 
@@ -146,12 +131,6 @@ class Cluster:
             for pod in self.pods(service)
             if any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
         ]
-
-    def wait_for_zero(self, service: str = "kindling", deadline_s: float = 150.0) -> float:
-        """Seconds until no pod of the service is left, those on their way out included."""
-        began = time.monotonic()
-        eventually(lambda: not self.all_pods(service), deadline_s, f"{service} at zero")
-        return time.monotonic() - began
 
     def delete_pod(self, name: str) -> None:
         """Graceful, as `kubectl delete pod`."""

@@ -21,7 +21,7 @@ def connect() -> client.ApiClient:
     Raises:
         BenchmarkError: there is none that it may use, or a tool is missing.
     """
-    if missing := conftest._missing():
+    if missing := conftest.missing_cluster():
         raise BenchmarkError(missing)
     return client.ApiClient()
 
