@@ -21,7 +21,8 @@ EXTENSIONS = ["binary_tensor_data", "classification"]
 @routes.put("/infer")
 def infer_image() -> Response:
     """An encoded picture in, its top labels out."""
-    return _answer(Call(IMAGE, _picture(), top=_top()))
+    top = _top()
+    return _answer(Call(IMAGE, _picture(), top=top))
 
 
 @routes.post("/v2/models/<name>/infer")

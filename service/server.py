@@ -38,8 +38,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not self.alive:
             self.wsgi.extensions["jobs"].stop()
             for listener in self.sockets:
-                _drop_new_connections(listener)
-                while select.select([listener], [], [], HANDSHAKE_S)[0]:
+                handshake_s = HANDSHAKE_S if _drop_new_connections(listener) else 0.0
+                while select.select([listener], [], [], handshake_s)[0]:
                     self.accept(listener)
                 listener.close()
 
@@ -66,12 +66,13 @@ def _note_fork(_: Arbiter, worker: Worker) -> None:
     ledger.mark("fork")
 
 
-def _drop_new_connections(listener: socket.socket) -> None:
+def _drop_new_connections(listener: socket.socket) -> bool:
     """Have the kernel drop every packet to `listener` that asks for a new connection (SYN), and let all others pass.
 
     Without that a connection can be made between the last accept and the close, and is reset (socket(7),
     SO_ATTACH_FILTER; the filter sees the packet from its TCP header on). The caller's kernel asks again a second later,
-    and is then refused.
+    and is then refused. False where the kernel does not let us, as in a container without privileges: there the moment
+    between the two is as short as it can be.
     """
     program = (
         (0x30, 0, 0, 13),  # load the flags
@@ -82,7 +83,11 @@ def _drop_new_connections(listener: socket.socket) -> None:
     )
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
     filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))
-    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_program)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_program)
+    except PermissionError:
+        return False
+    return True
 
 
 def _options(settings: Settings) -> dict[str, Any]:

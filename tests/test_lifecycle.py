@@ -196,7 +196,8 @@ def test_closing_door_lets_nobody_begin_to_connect_and_keeps_who_has() -> None:
     with socket.create_server((HOST, 0)) as listener:
         address = listener.getsockname()
         early = socket.create_connection(address, timeout=5)
-        _drop_new_connections(listener)
+        if not _drop_new_connections(listener):
+            pytest.skip("the kernel does not let us filter")
         with pytest.raises(TimeoutError):
             socket.create_connection(address, timeout=0.3)
         accepted, _ = listener.accept()

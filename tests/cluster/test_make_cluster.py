@@ -35,7 +35,7 @@ def _state() -> dict[str, str]:
 def _make_cluster(**environ: str) -> str:
     name = _kubectl("config", "current-context").strip().removeprefix("kind-")
     done = subprocess.run(
-        ["make", "cluster", f"KIND_CLUSTER_NAME={name}"],
+        ["make", "--no-print-directory", "cluster", f"KIND_CLUSTER_NAME={name}"],
         cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
