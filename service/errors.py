@@ -7,6 +7,7 @@ KindlingError
 │   ├── ContentTooLarge     413  the body is over its limit
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
 ├── Conflict                409  somebody else is computing the same request: ask again
+│   └── Cancelled           409  the job was cancelled: nobody wants its result any more
 ├── QueueFull               429  more is waiting than can be answered in time
 ├── EngineError             500  the model failed on an input that passed every check
 ├── NotReady                503  the model is not loaded, or the process is stopping
@@ -52,6 +53,10 @@ class Conflict(KindlingError):
     """Somebody else is computing the same request: ask again."""
 
     status = 409
+
+
+class Cancelled(Conflict):
+    """The job was cancelled: nobody wants its result any more."""
 
 
 class QueueFull(KindlingError):

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, current_app, g, request
 
 from service.body import read_body
 from service.call import Call
-from service.errors import BadRequest, DeadlineExceeded, RequestError, Unprocessable
+from service.errors import BadRequest, Cancelled, DeadlineExceeded, RequestError, Unprocessable
 from service.jobs.service import Jobs
 from service.runtime import Runtime
 
@@ -83,7 +83,7 @@ def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
         if not is_batch:
             raise
         return codec.failure_of(event, fault.status, str(fault), artifact.name, artifact.digest)
-    except _cancelled():
+    except Cancelled:
         return None
     return codec.reply_to(event, result, artifact.name, artifact.digest)
 
@@ -128,15 +128,6 @@ def _why(event: "Event") -> tuple[int, str]:
         said = str(json.loads(said[:MAX_REASON_CHARS])["error"])
     said = said[:MAX_REASON_CHARS].encode(errors="replace").decode()
     return int(code) if re.fullmatch("[1-5][0-9]{2}", code) else 500, said or "the broker gave it up"
-
-
-def _cancelled() -> "type[Exception] | tuple[()]":
-    """What is raised for a cancelled job. Without a database there are none, nor 200 ms for importing its library."""
-    if not _jobs().are_kept:
-        return ()
-    from service.jobs.work import Cancelled
-
-    return Cancelled
 
 
 def _runtime() -> Runtime:

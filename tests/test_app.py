@@ -40,6 +40,7 @@ FAILURES: dict[str, Exception] = {
     "large": errors.ContentTooLarge("too much"),
     "wrong": errors.Unprocessable("wrong shape"),
     "conflict": errors.Conflict("ask again"),
+    "cancelled": errors.Cancelled("the job was cancelled"),
     "full": errors.QueueFull("7 items are waiting", retry_after_s=3),
     "engine": errors.EngineError("secret: weights at 0x1234"),
     "not-ready": errors.NotReady("the model is still loading"),
@@ -53,6 +54,7 @@ ANSWERS = {
     "large": (413, "too much"),
     "wrong": (422, "wrong shape"),
     "conflict": (409, "ask again"),
+    "cancelled": (409, "the job was cancelled"),
     "full": (429, "7 items are waiting"),
     "engine": (500, "the model failed on this input"),
     "not-ready": (503, "the model is still loading"),
@@ -94,7 +96,7 @@ def test_every_error_of_the_tree_is_tested_here() -> None:
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
-    for kind in (errors.BadRequest, errors.NotFound, errors.ContentTooLarge, errors.Unprocessable, errors.QueueFull,
+    for kind in (errors.BadRequest, errors.NotFound, errors.ContentTooLarge, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
                  errors.EngineError, errors.NotReady, errors.DeadlineExceeded):  # fmt: skip
         (line,) = (line for line in str(errors.__doc__).splitlines() if f"── {kind.__name__} " in line)
         assert f" {kind.status}  " in line

@@ -8,6 +8,7 @@ import pytest
 
 from service.call import Result
 from service.errors import (
+    Cancelled,
     Conflict,
     ContentTooLarge,
     DeadlineExceeded,
@@ -19,7 +20,7 @@ from service.errors import (
 )
 from service.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job
 from service.jobs.store import JobStore, NewJob
-from service.jobs.work import LEASE_MARGIN_S, Cancelled, Work
+from service.jobs.work import LEASE_MARGIN_S, Work
 from tests.conftest import JOB_TTL_S
 from tests.eventually import eventually
 

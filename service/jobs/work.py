@@ -6,16 +6,12 @@ import uuid
 from collections.abc import Callable
 
 from service.call import Result
-from service.errors import Conflict, ContentTooLarge, KindlingError, RequestError, Unprocessable
+from service.errors import Cancelled, Conflict, ContentTooLarge, KindlingError, RequestError, Unprocessable
 from service.jobs.job import CANCELLED, UNFINISHED, Job
 from service.jobs.store import JobStore, NewJob
 
 # How long before its lease is over a request must be answered or given up: what a slow disk and clocks may differ by.
 LEASE_MARGIN_S = 30.0
-
-
-class Cancelled(Conflict):
-    """Nobody wants the result any more."""
 
 
 class Work:
