@@ -98,8 +98,8 @@ def _call(event: "Event") -> Call:
         return call
     from service.jobs.dataref import fetch
 
-    allowed = [each.strip() for each in settings.dataref_allow.split(",") if each.strip()]
-    return replace(call, body=fetch(url, allowed, settings.max_body_bytes, private=settings.dataref_allow_private))
+    body = fetch(url, settings.dataref_allow, settings.max_body_bytes, private=settings.dataref_allow_private)
+    return replace(call, body=body)
 
 
 def _bury(event: "Event") -> None:

@@ -1,13 +1,16 @@
 """Settings: what the environment says, typed and checked once; the only reader of the environment."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # where `make serve` exports to
 DEFAULT_MODEL_DIR = Path("build/efficientnet_lite0-aoti-fp32")
+URL = "http://HOST/PATH or https://HOST/PATH"
 
 
 class SettingsError(Exception):
@@ -45,7 +48,9 @@ class Settings:
     max_result_bytes: int = _setting(10 * 2**20, "a job with a larger result fails", 1)
     k_sink: str = _setting("", "the broker that delivers jobs (Knative sets it); unset: this process does")
     k_ce_overrides: str = _setting("", "JSON with attributes to add to published events (Knative sets it)")
-    dataref_allow: str = _setting("", "beginnings of URLs, with commas, from which an event's `dataref` may be fetched")
+    dataref_allow: tuple[str, ...] = _setting(
+        (), "beginnings of URLs, with commas, from which an event's `dataref` may be fetched"
+    )
     dataref_allow_private: bool = _setting(False, "whether those may have addresses that are not public")
     libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
     log_level: str = _setting("info", "debug, info, warning or error")
@@ -71,6 +76,10 @@ class Settings:
             faults.append(f"LOG_LEVEL={level!r}: wanted debug, info, warning or error")
         if values.get("port", 1) > 65535:
             faults.append(f"PORT={str(values['port'])!r}: wanted a port up to 65535")
+        if (sink := values.get("k_sink")) and not _is_url(sink):
+            faults.append(f"K_SINK={sink!r}: wanted {URL}")
+        if (overrides := values.get("k_ce_overrides")) and not _are_overrides(overrides):
+            faults.append(f'K_CE_OVERRIDES={overrides!r}: wanted {{"extensions": {{"NAME": "VALUE"}}}}')
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(**values)
@@ -81,7 +90,7 @@ class Settings:
         rows = []
         for setting in fields(cls):
             assert setting.default is not MISSING
-            default = "" if setting.default is None else str(setting.default)
+            default = "" if setting.default in (None, ()) else str(setting.default)
             rows.append((setting.name.upper(), default, setting.metadata["meaning"]))
         return rows
 
@@ -96,6 +105,11 @@ def _parse(text: str, kind: Any, low: float | None) -> Any:
         return text.lower() == "true"
     if kind in (Path, Path | None):
         return Path(text)
+    if kind == tuple[str, ...]:
+        urls = tuple(url for each in text.split(",") if (url := each.strip()))
+        if not all(map(_is_url, urls)):
+            raise ValueError(f"{URL}, and commas between them")
+        return urls
     wanted = ("a whole number" if kind is int else "a number") + ("" if low is None else f" of at least {low:g}")
     try:
         value = kind(text)
@@ -104,3 +118,20 @@ def _parse(text: str, kind: Any, low: float | None) -> Any:
     if not (low is None or low <= value < float("inf")):
         raise ValueError(wanted)
     return value
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        usable = text.isascii() and text.isprintable() and " " not in text
+        return usable and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _are_overrides(text: str) -> bool:
+    try:
+        extensions = json.loads(text).get("extensions", {})
+    except (ValueError, AttributeError, RecursionError):
+        return False
+    return isinstance(extensions, dict) and all(isinstance(each, str) for each in extensions.values())

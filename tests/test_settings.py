@@ -24,12 +24,13 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
         "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "max_body_bytes": 1000, "max_request_items": 5,
         "max_image_pixels": 100, "database_url": "sqlite:///jobs", "job_ttl_s": 60, "max_result_bytes": 2000,
-        "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}", "dataref_allow": "https://bucket/",
+        "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}", "dataref_allow": ("https://bucket/",),
         "dataref_allow_private": True, "libtorch_dir": Path("lib"), "log_level": "debug",
     }  # fmt: skip
     names = {field.name for field in dataclasses.fields(Settings)}
     assert names == wanted.keys()
     environ = {name.upper(): f" {value} " for name, value in wanted.items()}
+    environ["DATAREF_ALLOW"] = " https://bucket/ , "
     settings = Settings.from_env(environ)
     assert settings == Settings(**wanted)
     for name, value in wanted.items():
@@ -52,6 +53,20 @@ def test_all_faults_are_told_together() -> None:
 def test_a_malformed_port_is_never_replaced(value: str) -> None:
     (fault,) = _faults({"PORT": value})
     assert fault.startswith(f"PORT={value!r}: wanted a ")
+
+
+@pytest.mark.parametrize("value", ["bucket", "ftp://bucket/", "https://", "https://bucket:0/", "https://b, http://[x"])
+def test_a_url_that_could_never_be_fetched_is_told_at_start(value: str) -> None:
+    url = "http://HOST/PATH or https://HOST/PATH"
+    assert _faults({"DATAREF_ALLOW": value}) == [f"DATAREF_ALLOW={value!r}: wanted {url}, and commas between them"]
+    assert _faults({"K_SINK": value}) == [f"K_SINK={value!r}: wanted {url}"]
+
+
+@pytest.mark.parametrize("value", ["{", "[]", '{"extensions": []}', '{"extensions": {"a": 1}}'])
+def test_overrides_that_are_none_are_told_at_start(value: str) -> None:
+    assert _faults({"K_CE_OVERRIDES": value}) == [
+        f'K_CE_OVERRIDES={value!r}: wanted {{"extensions": {{"NAME": "VALUE"}}}}'
+    ]
 
 
 @pytest.mark.parametrize("value", ["x", "-0.5", "inf", "-inf", "nan", "1,5"])
