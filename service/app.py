@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from model.artifact import Artifact
 from service import __version__, events, inference, metrics
-from service.errors import KindlingError, QueueFull
+from service.errors import EngineError, KindlingError, QueueFull
 from service.jobs import routes as job_routes
 from service.jobs.service import Jobs
 from service.runtime import Runtime
@@ -72,7 +72,7 @@ def _answer_error(error: Exception) -> Response:
         status, message = error.status, str(error)
         if isinstance(error, QueueFull):
             headers["Retry-After"] = str(error.retry_after_s)
-        if status == 500:
+        if isinstance(error, EngineError):
             logger.error("the model failed", exc_info=error)
             message = "the model failed on this input"
     elif isinstance(error, HTTPException):

@@ -1,6 +1,7 @@
 """An inference request as it came, whoever brought it (HTTP, an event, a job), and its result: decode -> run -> encode."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,11 +30,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Result:
-    """A body to answer with; `headers` besides its type."""
+    """A body to answer with; `headers` besides its type; when it was computed, as Unix time in seconds."""
 
     body: bytes
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    computed_s: float = field(default_factory=time.time, compare=False, repr=False)
 
 
 def answer(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:

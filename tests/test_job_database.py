@@ -90,10 +90,11 @@ def test_the_urls_own_parameters_count(postgresql: PostgreSQL) -> None:
 def test_a_database_of_a_newer_program_is_one_sentence_and_stays_as_it_is(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "UPGRADES", ("SELECT 1",) * 2)
+    known = 1 + len(schema.UPGRADES)
+    monkeypatch.setattr(schema, "UPGRADES", ("SELECT 1",) * (known + 1))
     Database(database_url).close()
     monkeypatch.undo()
-    assert _refusal(database_url) == "the database has schema 3, this program knows only 1: update it"
+    assert _refusal(database_url) == f"the database has schema {known + 2}, this program knows only {known}: update it"
 
 
 def test_an_older_database_is_brought_up_to_date_with_its_jobs(
@@ -101,9 +102,10 @@ def test_an_older_database_is_brought_up_to_date_with_its_jobs(
 ) -> None:
     before = JobStore(database_url, JOB_TTL_S)
     job, _ = before.create(NewJob("/test", "1"))
+    known = schema.UPGRADES
     upgrades = ("ALTER TABLE kindling_jobs ADD COLUMN first TEXT", "ALTER TABLE kindling_jobs ADD COLUMN second TEXT")
     for newest in (1, 2):
-        monkeypatch.setattr(schema, "UPGRADES", upgrades[:newest])
+        monkeypatch.setattr(schema, "UPGRADES", (*known, *upgrades[:newest]))
         for _ in range(2):  # and again, with nothing left to do
             store = JobStore(database_url, JOB_TTL_S)
             assert store.get(job.id) == job
@@ -112,16 +114,34 @@ def test_an_older_database_is_brought_up_to_date_with_its_jobs(
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT first, second FROM kindling_jobs").all() == [(None, None)]
         versions = connection.exec_driver_sql("SELECT version FROM kindling_schema ORDER BY version").scalars().all()
-    assert versions == [1, 2, 3]
+    assert versions == [1 + len(known) + more for more in (0, 1, 2)]
     # A pod of the revision before, which is still at work, goes on.
     assert before.cancel(job.id)
     before.close()
     database.close()
 
 
+def test_a_database_of_the_first_schema_keeps_its_results(database_url: str) -> None:
+    store = JobStore(database_url, JOB_TTL_S)
+    job, _ = store.create(NewJob("/test", "1"))
+    assert store.claim(job.id, "owner", 60.0)
+    assert store.succeed(job.id, "owner", RESULT)
+    with store.database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE kindling_jobs DROP COLUMN computed_s")
+        connection.exec_driver_sql("UPDATE kindling_schema SET version = 1")
+    store.close()
+    upgraded = JobStore(database_url, JOB_TTL_S)
+    kept = upgraded.get(job.id)
+    assert kept is not None
+    assert kept.result == RESULT
+    assert kept.result.computed_s == kept.updated_s
+    upgraded.close()
+
+
 def test_an_upgrade_that_fails_leaves_everything_as_it_was(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Database(database_url).close()
-    monkeypatch.setattr(schema, "UPGRADES", ("ALTER TABLE kindling_jobs ADD COLUMN added TEXT", "no statement"))
+    faulty = ("ALTER TABLE kindling_jobs ADD COLUMN added TEXT", "no statement")
+    monkeypatch.setattr(schema, "UPGRADES", (*schema.UPGRADES, *faulty))
     assert "syntax error" in _refusal(database_url)
     monkeypatch.undo()
     database = Database(database_url)

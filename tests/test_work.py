@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
 from service.call import Result
 from service.errors import (
@@ -19,8 +20,10 @@ from service.errors import (
     Unprocessable,
 )
 from service.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job
+from service.jobs.lease import Leases
+from service.jobs.schema import jobs
 from service.jobs.store import JobStore, NewJob
-from service.jobs.work import LEASE_MARGIN_S, Work
+from service.jobs.work import Work
 from tests.conftest import JOB_TTL_S
 from tests.eventually import eventually
 
@@ -54,8 +57,18 @@ class Model:
 FIRST = Result(b"1", "text/plain", {"Number": "1"})
 
 
-def _work(store: JobStore, timeout_s: float = 60.0) -> Work:
-    return Work(store, timeout_s, MAX_RESULT_BYTES)
+class Dead(Leases):
+    """Of a pod that dies as soon as it has begun."""
+
+    def __init__(self, store: JobStore) -> None:
+        super().__init__(store, lease_s=0)
+
+    def _renew(self) -> None:
+        pass
+
+
+def _work(store: JobStore, leases: type[Leases] = Leases) -> Work:
+    return Work(store, leases(store), MAX_RESULT_BYTES)
 
 
 def _fails(fault: BaseException) -> Callable[[], Result]:
@@ -69,6 +82,12 @@ def _job(store: JobStore) -> Job:
     job = store.find("/test", "1")
     assert job is not None
     return job
+
+
+def _lease_end(store: JobStore, event_id: str = "1") -> float:
+    with store.database.read() as connection:
+        query = sa.select(jobs.c.lease_until_s).where(jobs.c.event_id == event_id)
+        return float(connection.execute(query).scalar_one())
 
 
 @pytest.fixture
@@ -122,7 +141,7 @@ def test_of_deliveries_at_the_same_time_one_computes_and_the_others_are_told_to_
 def test_a_pod_that_has_died_loses_its_lease_and_its_late_result_is_not_kept(store: JobStore) -> None:
     dead, late = Model(held=True), ThreadPoolExecutor(1)
     with late:
-        answer = late.submit(_work(store, timeout_s=-LEASE_MARGIN_S).once, "/test", "1", dead.compute)
+        answer = late.submit(_work(store, Dead).once, "/test", "1", dead.compute)
         dead.wait_until_begun()
         alive = Model()
         alive.computed = 6
@@ -130,6 +149,50 @@ def test_a_pod_that_has_died_loses_its_lease_and_its_late_result_is_not_kept(sto
         dead.go.set()
         assert answer.result().body == b"7"
     assert _job(store).attempts == 2
+
+
+def test_a_long_computation_keeps_its_lease_as_long_as_its_pod_lives(store: JobStore) -> None:
+    model = Model(held=True)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(
+            Work(store, Leases(store, lease_s=0.6), MAX_RESULT_BYTES).once, "/test", "1", model.compute
+        )
+        model.wait_until_begun()
+        first = _lease_end(store)
+        eventually(lambda: _lease_end(store) > first + 1.5, SOON_S)
+        with pytest.raises(Conflict, match=BUSY):
+            _work(store).once("/test", "1", Model().compute)
+        model.go.set()
+        assert answer.result() == FIRST
+    assert _job(store).attempts == 1
+
+
+def test_leases_of_others_are_not_renewed(store: JobStore) -> None:
+    held, model = Leases(store, lease_s=0.03), Model()
+    dead, _ = store.create(NewJob("/test", "dead"))
+    assert store.claim(dead.id, "somebody/1/else/2", lease_s=0.0)
+    end = _lease_end(store, "dead")
+    with held.claim(store.create(NewJob("/test", "1"))[0].id) as owner:
+        first = _lease_end(store)
+        eventually(lambda: _lease_end(store) > first, SOON_S)
+    assert owner
+    assert _lease_end(store, "dead") == end
+    assert _work(store).once("/test", "dead", model.compute) == FIRST
+
+
+@pytest.mark.parametrize("code", [404, 429, 503])
+def test_what_was_given_up_is_computed_when_it_comes_again(store: JobStore, code: int) -> None:
+    job, _ = store.create(NewJob("/test", "1"))
+    assert store.fail(job.id, code, "no pod could take it")
+    assert _work(store).once("/test", "1", Model().compute) == FIRST
+    assert (_job(store).status, _job(store).error, _job(store).error_code) == (SUCCEEDED, None, None)
+
+
+def test_a_result_keeps_the_time_of_its_computation(store: JobStore) -> None:
+    result = Result(b"1")
+    assert _work(store).once("/test", "1", lambda: result).computed_s == result.computed_s
+    store.sent(_job(store).id)
+    assert _work(store).once("/test", "1", Model().compute).computed_s == result.computed_s
 
 
 def test_a_late_fault_of_a_pod_that_has_died_changes_nothing(store: JobStore) -> None:
@@ -141,7 +204,7 @@ def test_a_late_fault_of_a_pod_that_has_died_changes_nothing(store: JobStore) ->
         raise Unprocessable("late")
 
     with ThreadPoolExecutor(1) as late:
-        answer = late.submit(_work(store, timeout_s=-LEASE_MARGIN_S).once, "/test", "1", compute)
+        answer = late.submit(_work(store, Dead).once, "/test", "1", compute)
         assert begun.wait(SOON_S)
         assert _work(store).once("/test", "1", Model().compute) == FIRST
         go.set()
@@ -215,7 +278,7 @@ def test_what_was_forgotten_while_it_was_computed_is_asked_for_again(store: JobS
 
 def test_who_waits_is_told_of_every_end(store: JobStore) -> None:
     ended: list[str] = []
-    work = Work(store, 60, MAX_RESULT_BYTES, ended.append)
+    work = Work(store, Leases(store), MAX_RESULT_BYTES, ended.append)
     work.once("/test", "1", Model().compute)
     work.once("/test", "1", Model().compute)
     with pytest.raises(Unprocessable):

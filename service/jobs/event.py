@@ -5,6 +5,7 @@ https://github.com/cloudevents/spec (v1.0.2: bindings/http-protocol-binding.md)
 
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,7 +154,7 @@ def request_of(call: Call, event_id: str, model: str, content_type: str, trace: 
 
 def reply_to(event: Event, result: Result, model: str, digest: str) -> Event:
     """The event that answers: the same one for the same request and model, however often it is computed."""
-    attributes = _reply_attributes(event, COMPLETED, model, digest)
+    attributes = _reply_attributes(event, COMPLETED, model, digest, result.computed_s)
     attributes["datacontenttype"] = result.content_type
     if length := result.headers.get(HEADER_LENGTH):
         attributes[JSON_LENGTH] = length
@@ -162,16 +163,16 @@ def reply_to(event: Event, result: Result, model: str, digest: str) -> Event:
 
 def failure_of(event: Event, status: int, error: str, model: str, digest: str) -> Event:
     """The event that says why there is no answer: in a batch, whose other events have theirs."""
-    attributes = _reply_attributes(event, FAILED, model, digest)
+    attributes = _reply_attributes(event, FAILED, model, digest, time.time())
     attributes["datacontenttype"] = "application/json"
     return Event(attributes, json.dumps({"error": error[:MAX_ERROR_CHARS], "status": status}).encode())
 
 
-def _reply_attributes(event: Event, kind: str, model: str, digest: str) -> dict[str, Any]:
+def _reply_attributes(event: Event, kind: str, model: str, digest: str, at_s: float) -> dict[str, Any]:
     named = json.dumps([event.source, event.id, digest, kind]).encode()
     attributes: dict[str, Any] = {
         "specversion": "1.0", "id": hashlib.sha256(named).hexdigest()[:32] if event.id else uuid.uuid4().hex,
-        "source": f"/v2/models/{model}", "type": kind, "time": datetime.now(UTC),
+        "source": f"/v2/models/{model}", "type": kind, "time": datetime.fromtimestamp(at_s, UTC),
     }  # fmt: skip
     went_on = {REQUEST_ID: "id", REQUEST_SOURCE: "source", **{name: name for name in ("subject", *TRACING)}}
     return attributes | {name: value for name, asked in went_on.items() if (value := event.get(asked))}

@@ -14,6 +14,11 @@ STATUSES = (QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED)
 UNFINISHED = (QUEUED, RUNNING)
 FINAL = (SUCCEEDED, FAILED, CANCELLED)
 
+# As Knative Eventing has it: these answers and a broken connection are tried again, every other one is final
+# (knative.dev/eventing, pkg/kncloudevents/retries.go). A job that failed with one of them was given up in spite of
+# that; when its event comes once more, it is run.
+RETRIED = frozenset((404, 408, 409, 429, *range(500, 600)))
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,3 +41,8 @@ class Job:
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def can_run(self) -> bool:
+        """Whether to run it would be of use."""
+        return not self.is_final or (self.status == FAILED and self.error_code in RETRIED)

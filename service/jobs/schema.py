@@ -33,6 +33,7 @@ jobs = sa.Table(
     sa.Column("result", sa.LargeBinary),
     sa.Column("result_type", sa.Text),
     sa.Column("result_headers", sa.Text),
+    sa.Column("computed_s", sa.Double),
     sa.Column("error_code", sa.Integer),
     sa.Column("error", sa.Text),
     sa.UniqueConstraint("source", "event_id"),
@@ -43,7 +44,7 @@ sa.Index("kindling_jobs_expired", jobs.c.expires_s)
 
 _versions = sa.Table("kindling_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
 # A new database is created as the tables above say; an older one is led there, a statement from each schema to the next.
-UPGRADES: Sequence[str] = ()
+UPGRADES: Sequence[str] = ("ALTER TABLE kindling_jobs ADD COLUMN computed_s DOUBLE PRECISION",)
 # Any number: the key of PostgreSQL's lock around creation and upgrade.
 _SCHEMA_LOCK = 4_935_612
 

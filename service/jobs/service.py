@@ -214,6 +214,7 @@ class Jobs:
 
     def _try_to_open(self) -> _Opened:
         from service.jobs.delivery import Embedded, Sink
+        from service.jobs.lease import Leases
         from service.jobs.schema import StoreError
         from service.jobs.store import JobStore
         from service.jobs.work import Work
@@ -223,7 +224,7 @@ class Jobs:
         timeout_s = settings.request_timeout_ms / 1e3
         try:
             store = JobStore(settings.database_url, settings.job_ttl_s)
-            work = Work(store, timeout_s, settings.max_result_bytes, self._waiting.note_end)
+            work = Work(store, Leases(store), settings.max_result_bytes, self._waiting.note_end)
             if settings.k_sink:
                 return _Opened(store, work, Sink(settings.k_sink, settings.k_ce_overrides, timeout_s))
             host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Row
 
 from service.call import Result
 from service.jobs.database import Database
-from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RUNNING, SUCCEEDED, Job
+from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RETRIED, RUNNING, SUCCEEDED, Job
 from service.jobs.schema import jobs
 
 # How often expired jobs are looked for, at most.
@@ -109,21 +109,26 @@ class JobStore:
             return [_job(row) for row in connection.execute(query)]
 
     def claim(self, job_id: str, owner: str, lease_s: float) -> bool:
-        """Take a queued job, or one whose lease is over, to run it; False when somebody else has it, or it is final."""
-        now = time.time()
-        free = sa.or_(jobs.c.status == QUEUED, sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= now))
-        # What the embedded delivery sent is due again when the lease is over.
-        due_s = sa.case((jobs.c.due_s.is_not(None), now + lease_s))
-        return self._change(
-            job_id, free, status=RUNNING, attempts=jobs.c.attempts + 1,
-            lease_owner=owner, lease_until_s=now + lease_s, due_s=due_s,
-        )  # fmt: skip
+        """Take a job to run it: a queued one, one whose lease is over, or one that was only given up; else False."""
+        free = sa.or_(
+            jobs.c.status == QUEUED,
+            sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= time.time()),
+            sa.and_(jobs.c.status == FAILED, jobs.c.error_code.in_(RETRIED)),
+        )
+        lease = {"lease_owner": owner, **_until(time.time() + lease_s)}
+        return self._change(job_id, free, status=RUNNING, attempts=jobs.c.attempts + 1, **lease, **_NO_ERROR)
+
+    def renew(self, process: str, lease_s: float) -> int:
+        """Prolong all leases whose owner's name begins so; how many there were."""
+        held = sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner.startswith(f"{process}/", autoescape=True))
+        with self.database.write() as connection:
+            return connection.execute(jobs.update().where(held).values(**_until(time.time() + lease_s))).rowcount
 
     def succeed(self, job_id: str, owner: str, result: Result) -> bool:
         """Keep the result; False when the lease went to somebody else meanwhile."""
         return self._change(
             job_id, _held_by(owner), status=SUCCEEDED, result=result.body, result_type=result.content_type,
-            result_headers=json.dumps(result.headers), **_NO_ERROR, **NO_LEASE,
+            result_headers=json.dumps(result.headers), computed_s=result.computed_s, **_NO_ERROR, **NO_LEASE,
         )  # fmt: skip
 
     def release(self, job_id: str, owner: str) -> bool:
@@ -194,6 +199,13 @@ class JobStore:
 # All but the request event, which is large; and all but the result, too.
 _WHOLE = [column for column in jobs.c if column.name != "event"]
 _LISTED = [column for column in _WHOLE if column.name != "result"]
+
+
+def _until(end_s: float) -> dict[str, Any]:
+    """The end of a lease, and when what the embedded delivery sent is due again."""
+    return {"lease_until_s": end_s, "due_s": sa.case((jobs.c.due_s.is_not(None), end_s))}
+
+
 NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_until_s": None}
 _NO_ERROR: Mapping[str, Any] = {"error": None, "error_code": None}
 
@@ -218,7 +230,9 @@ def _kept(error: str) -> str:
 def _job(row: Row[Any]) -> Job:
     result = None
     if row.status == SUCCEEDED and (body := getattr(row, "result", None)) is not None:
-        result = Result(body, row.result_type, json.loads(row.result_headers))
+        # Of the first schema there is only the time of its last change.
+        computed_s = row.computed_s or row.updated_s
+        result = Result(body, row.result_type, json.loads(row.result_headers), computed_s)
     return Job(
         row.id, row.source, row.event_id, row.fingerprint, row.status, row.attempts, row.deliveries,
         row.created_s, row.updated_s, row.expires_s, result, row.error_code, row.error,

@@ -1,36 +1,29 @@
 """Work: an event is computed once, however often it is delivered; its result is kept."""
 
-import os
-import socket
-import uuid
 from collections.abc import Callable
 
 from service.call import Result
 from service.errors import Cancelled, Conflict, ContentTooLarge, KindlingError, RequestError, Unprocessable
 from service.jobs.job import CANCELLED, UNFINISHED, Job
+from service.jobs.lease import Leases
 from service.jobs.store import JobStore, NewJob
-
-# How long before its lease is over a request must be answered or given up: what a slow disk and clocks may differ by.
-LEASE_MARGIN_S = 30.0
 
 
 class Work:
     """Called by any number of threads.
 
     Args:
-        timeout_s: a computation takes no longer.
         max_result_bytes: a larger result is a failure.
         ended: called with the id of a job that was run, whatever came of it.
     """
 
     def __init__(
-        self, jobs: JobStore, timeout_s: float, max_result_bytes: int, ended: Callable[[str], None] = lambda _: None
+        self, jobs: JobStore, leases: Leases, max_result_bytes: int, ended: Callable[[str], None] = lambda _: None
     ) -> None:
         self._jobs = jobs
-        self._lease_s = timeout_s + LEASE_MARGIN_S
+        self._leases = leases
         self._max_result_bytes = max_result_bytes
         self._ended = ended
-        self._process = f"{socket.gethostname()}/{os.getpid()}"
 
     def once(self, source: str, event_id: str, compute: Callable[[], Result]) -> Result:
         """The result of that event: the one that is kept, or else that of `compute`, which is kept from now on.
@@ -44,13 +37,15 @@ class Work:
 
     def run(self, job: Job, compute: Callable[[], Result]) -> Result:
         """As `once`, for a job that is there."""
-        owner = f"{self._process}/{uuid.uuid4().hex}"
-        if job.is_final or not self._jobs.claim(job.id, owner, self._lease_s):
+        if not job.can_run:
             return self._kept(job.id)
-        try:
-            return self._claimed(job.id, owner, compute)
-        finally:
-            self._ended(job.id)
+        with self._leases.claim(job.id) as owner:
+            if owner is None:
+                return self._kept(job.id)
+            try:
+                return self._claimed(job.id, owner, compute)
+            finally:
+                self._ended(job.id)
 
     def _claimed(self, job_id: str, owner: str, compute: Callable[[], Result]) -> Result:
         try:

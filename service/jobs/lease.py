@@ -1,0 +1,53 @@
+"""Leases: short ones, renewed while this process computes, so that what a dead one had is soon somebody else's."""
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from service.errors import NotReady
+from service.jobs.store import JobStore
+
+# How long after a pod's death another one may take what it had. The clocks of pods may differ by a part of that.
+LEASE_S = 15.0
+RENEWALS = 3
+
+
+class Leases:
+    """Called by any number of threads."""
+
+    def __init__(self, store: JobStore, lease_s: float = LEASE_S) -> None:
+        self._store = store
+        self._lease_s = lease_s
+        self._process = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._held = 0
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
+
+    @contextmanager
+    def claim(self, job_id: str) -> Iterator[str | None]:
+        """The owner of the job inside the block; None when it is somebody else's, or needs no run."""
+        owner = f"{self._process}/{uuid.uuid4().hex}"
+        self._note(1)
+        try:
+            yield owner if self._store.claim(job_id, owner, self._lease_s) else None
+        finally:
+            self._note(-1)
+
+    def _note(self, more: int) -> None:
+        with self._changed:
+            if self._thread.ident is None:
+                self._thread.start()
+            self._held += more
+            self._changed.notify()
+
+    def _renew(self) -> None:
+        """Now and then one statement for all leases together, as long as there are any."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._held)
+                if not self._changed.wait_for(lambda: not self._held, self._lease_s / RENEWALS):
+                    with suppress(NotReady):  # the store has told why; the next time, perhaps
+                        self._store.renew(self._process, self._lease_s)
