@@ -50,6 +50,7 @@ def test_an_event_that_was_given_up_is_a_failed_job_that_can_be_sent_again(serve
     assert replies(send(server, mode, _given_up(asked, "503", said), path=PATH)) == []
     job = _newest(server)
     assert (job["status"], job["error"]) == ("failed", {"code": 503, "message": "the model is still loading"})
+    assert job["event"] == {"source": asked.get_source(), "id": asked.get_id()}
     assert server.call("POST", f"/jobs/{job['id']}/retry").status == 202
     eventually(lambda: server.call("GET", f"/jobs/{job['id']}").json["status"] == "succeeded", 20)
     result = server.call("GET", f"/jobs/{job['id']}/result").json

@@ -51,7 +51,7 @@ def test_a_later_answer_is_the_one_that_would_have_come_at_once(
     asked = jobs_server.call(method, path, body, {**headers, "Prefer": "respond-async"})
     assert asked.status == 202
     assert asked.headers["Retry-After"] == "1"
-    assert asked.json.keys() >= {"id", "status", "attempts", "created", "updated", "expires"}
+    assert asked.json.keys() >= {"id", "status", "attempts", "event", "created", "updated", "expires"}
     job = finished(jobs_server, asked.json["id"])
     assert (job["status"], job["attempts"], job["result_url"]) == ("succeeded", 1, f"/jobs/{job['id']}/result")
     result = jobs_server.call("GET", job["result_url"])

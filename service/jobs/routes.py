@@ -166,7 +166,8 @@ def _described(found: "Job") -> Response:
 
 def _view(found: "Job") -> dict[str, Any]:
     """A job as JSON; its result in it when that is JSON, else where to get it."""
-    view: dict[str, Any] = {"id": found.id, "status": found.status, "attempts": found.attempts}
+    event = {"source": found.source, "id": found.event_id}
+    view: dict[str, Any] = {"id": found.id, "status": found.status, "attempts": found.attempts, "event": event}
     for name, seconds in (("created", found.created_s), ("updated", found.updated_s), ("expires", found.expires_s)):
         view[name] = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if found.error is not None:

@@ -3,6 +3,8 @@
 import http.client
 import json
 import secrets
+import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -139,10 +141,20 @@ class Cluster:
     def logs(self, pod: str, container: str = "kindling") -> str:
         return str(self.core.read_namespaced_pod_log(pod, self.namespace, container=container))
 
-    def run(self, pod: str, *command: str) -> tuple[int, str]:
-        """Exit code and words of a command in the service's container."""
-        connect = self.core.connect_get_namespaced_pod_exec
-        wanted = {"container": "kindling", "command": list(command), "stdout": True, "stderr": True}
+    def kill_pod(self, pod: Any) -> None:
+        """SIGKILL to all of its processes at once, as when a node is lost; the kubelet then starts it again."""
+        uid = pod.metadata.uid
+        # The cgroup's name has the pod's uid in it, under systemd with other dashes.
+        processes = f"grep -lE '{uid}|{uid.replace('-', '_')}' /proc/[0-9]*/cgroup | cut -d/ -f3"
+        # kind's nodes are containers of Docker. A process may have ended meanwhile.
+        kill = f"{processes} | xargs -r kill -KILL 2>/dev/null || true"
+        subprocess.run(["docker", "exec", pod.spec.node_name, "sh", "-c", kill], check=True, capture_output=True)
+
+    def run(self, pod: str, *command: str, container: str = "kindling") -> tuple[int, str]:
+        """Exit code and words of a command in one of the pod's containers."""
+        # A client of its own: `stream` changes what the client does for every thread, as long as it connects.
+        connect = client.CoreV1Api(client.ApiClient()).connect_get_namespaced_pod_exec
+        wanted = {"container": container, "command": list(command), "stdout": True, "stderr": True}
         running = stream(connect, pod, self.namespace, **wanted, _preload_content=False)
         try:
             running.run_forever(timeout=60)
@@ -152,8 +164,12 @@ class Cluster:
 
     def answered(self, service: str = "kindling") -> dict[Pod, int]:
         """How many photos each pod has labelled, as its own metrics tell."""
+        return {pod: found["/infer", 200] for pod, found in self.requests(service).items()}
+
+    def requests(self, service: str = "kindling") -> dict[Pod, Counter[tuple[str, int]]]:
+        """How many requests each pod has answered, by route and status, as its own metrics tell."""
         placed = (each for each in self.all_pods(service) if each.status.pod_ip)
-        return {Pod.of(each): _photos(self._metrics(each.metadata.name)) for each in placed}
+        return {Pod.of(each): _requests(self._metrics(each.metadata.name)) for each in placed}
 
     def _metrics(self, pod: str) -> str:
         """GET /metrics of one pod; empty when it is gone meanwhile."""
@@ -174,10 +190,10 @@ class Cluster:
         return found[0]
 
 
-def _photos(metrics: str) -> int:
-    wanted = {"route": "/infer", "status": "200"}
+def _requests(metrics: str) -> Counter[tuple[str, int]]:
     samples = (each for family in text_string_to_metric_families(metrics) for each in family.samples)
-    return int(sum(each.value for each in samples if (each.name, each.labels) == ("kindling_requests_total", wanted)))
+    answered = (each for each in samples if each.name == "kindling_requests_total")
+    return Counter({(each.labels["route"], int(each.labels["status"])): int(each.value) for each in answered})
 
 
 @contextmanager
