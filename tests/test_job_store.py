@@ -166,6 +166,21 @@ def test_a_lease_that_is_over_is_its_owners_until_somebody_takes_it(store: JobSt
     assert store.succeed(job.id, "slow", RESULT)
 
 
+def test_a_brokers_job_that_nobody_runs_is_lost_after_a_while_and_told_once(store: JobStore) -> None:
+    queued, embedded, held, dead, done = (
+        store.create(NewJob("/test", name, event=b"event", due_s=time.time() if name == "embedded" else None))[0]
+        for name in ("queued", "embedded", "held", "dead", "done")
+    )
+    assert store.lost(queued.id, 60) is None
+    for job, lease_s in ((held, 60), (dead, 0), (done, 60)):
+        assert store.claim(job.id, "owner", lease_s)
+    assert store.succeed(done.id, "owner", RESULT)
+    for job, is_lost in ((queued, True), (embedded, False), (held, False), (dead, True), (done, False)):
+        assert store.lost(job.id, 0) == (b"event" if is_lost else None)
+    assert store.lost(queued.id, 60) is None
+    assert store.lost(store.create(NewJob("/camera", "1"))[0].id, 0) is None
+
+
 def test_only_what_no_broker_has_is_discarded(store: JobStore) -> None:
     job = _new(store)
     assert store.sent(job.id)

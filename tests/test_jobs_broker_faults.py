@@ -1,7 +1,9 @@
 """Jobs whose broker is full, slow, or not there: what it did not take is told, and leaves no job behind."""
 
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from tests.broker import Received, Reply, listening, with_broker
@@ -112,3 +114,48 @@ def test_a_job_sent_again_to_a_broker_that_does_not_take_it_is_as_it_was(tiny_on
         after = view(side.server, job_id)
         assert (after["status"], after["error"]) == (before["status"], before["error"])
         assert side.server.call("POST", f"/jobs/{job_id}/retry").status == 202
+
+
+def _seem_old(folder: Path) -> None:
+    """As if all that was done to the jobs had been done a minute before."""
+    with closing(sqlite3.connect(folder / "jobs.sqlite")) as database, database:
+        database.execute("UPDATE kindling_jobs SET updated_s = updated_s - 60, lease_until_s = lease_until_s - 60")
+
+
+def test_what_the_broker_has_lost_is_published_again_for_who_asks(tiny_onnx: Path, tmp_path: Path) -> None:
+    with listening() as broker, with_broker(tiny_onnx, tmp_path, broker) as side:
+        job_id = later(side.server, Content_Type="image/png")
+        view(side.server, job_id)
+        assert len(broker.received) == 1
+        _seem_old(tmp_path)
+        for _ in range(2):
+            view(side.server, job_id)
+        first, again = broker.received
+        assert (first.event_id, first.body) == (again.event_id, again.body)
+        assert side.server.log.count("its event is published again") == 1
+        assert side.deliver().status == 200
+        _seem_old(tmp_path)
+        assert view(side.server, job_id)["status"] == "succeeded"
+        assert len(broker.received) == 2
+
+
+def test_who_follows_a_lost_job_has_it_published_again(tiny_onnx: Path, tmp_path: Path) -> None:
+    with (
+        listening() as broker,
+        with_broker(tiny_onnx, tmp_path, broker) as side,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        job_id = later(side.server)
+        _seem_old(tmp_path)
+        following = pool.submit(side.server.call, "GET", f"/jobs/{job_id}", headers={"Accept": "text/event-stream"})
+        eventually(lambda: len(broker.received) == 2, WAIT_S)
+        assert side.deliver().status == 200
+        assert b"succeeded" in following.result().body
+
+
+def test_a_lost_job_is_told_also_when_the_broker_is_away(tiny_onnx: Path, tmp_path: Path) -> None:
+    with listening(Reply(), Reply(400)) as broker, with_broker(tiny_onnx, tmp_path, broker) as side:
+        job_id = later(side.server)
+        _seem_old(tmp_path)
+        assert view(side.server, job_id)["status"] == "queued"
+        assert len(broker.received) == 2

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ logger = logging.getLogger("kindling")
 
 # How long a database that cannot be opened is left alone.
 REOPEN_S = 5.0
+# A job of a broker's that nobody has run for so long is published once more when somebody asks for it.
+LOST_S = 30.0
 # Deliveries of the embedded delivery at the same time, for each runner: one is decoded while another is run.
 PER_RUNNER = 2
 
@@ -119,6 +122,7 @@ class Jobs:
             NotFound: there is none of that id, or no more.
         """
         job = self._read(job_id)
+        self._send_lost(job)
         if not wait_s or job.is_final:
             return job
         with self._waiting.place() as may_wait:
@@ -127,6 +131,7 @@ class Jobs:
     def follow(self, job_id: str, wait_s: float, pause_s: float) -> "Iterator[Job | None]":
         """The job now and whenever its status is another, until it is final; None after `pause_s` without news."""
         job = self._read(job_id)
+        self._send_lost(job)
         yield job
         end = time.monotonic() + wait_s
         with self._waiting.place() as may_wait:
@@ -189,6 +194,20 @@ class Jobs:
         opened.delivery.publish(event)
         if self._settings.k_sink and not opened.store.sent(job_id):
             raise NotReady("the job was given up meanwhile: try again")
+
+    def _send_lost(self, job: "Job") -> None:
+        """Publish again what the broker may have lost, as one that keeps its events in memory does when it ends.
+
+        One that was not lost is computed once nevertheless.
+        """
+        from service.jobs import event as events
+
+        if job.is_final or not self._settings.k_sink or job.updated_s > time.time() - LOST_S:
+            return
+        if encoded := self.store.lost(job.id, LOST_S):
+            logger.warning("job %s: nobody has run it for %.0f s, its event is published again", job.id, LOST_S)
+            with suppress(NotReady):  # the log says why; whoever asks later tries again
+                self._open().delivery.publish(events.from_json(encoded))
 
     def _due_s(self) -> float | None:
         return None if self._settings.k_sink else time.time()

@@ -158,6 +158,15 @@ class JobStore:
         """Note that a broker has its event; False when the job is no more."""
         return self._change(job_id, sa.true(), deliveries=jobs.c.deliveries + 1)
 
+    def lost(self, job_id: str, quiet_s: float) -> bytes | None:
+        """The event of a job that a broker has and that nobody has run for so long; it counts as sent again now."""
+        now = time.time()
+        given_up = sa.or_(jobs.c.status == QUEUED, sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= now))
+        brokers = sa.and_(jobs.c.event.is_not(None), jobs.c.due_s.is_(None))
+        condition = sa.and_(brokers, given_up, jobs.c.updated_s <= now - quiet_s)
+        is_lost = self._change(job_id, condition, deliveries=jobs.c.deliveries + 1)
+        return self.event(job_id) if is_lost else None
+
     def discard(self, job_id: str) -> bool:
         """Forget a queued job that no broker has taken."""
         return self._delete(job_id, sa.and_(jobs.c.status == QUEUED, jobs.c.deliveries == 0))

@@ -23,6 +23,7 @@ DEPLOYED_S = 900.0
 # The target is 5 s; on a machine that does other things meanwhile it may take longer.
 SERVED_S = 30.0
 GONE_S = 120.0
+LATER_S = 90.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,20 +108,42 @@ def test_edit_is_served_within_seconds(project: Path, cluster: Cluster, tmp_path
     eventually(lambda: not cluster.all_pods(), GONE_S, "the pods gone")
 
 
-def test_run_deploys_what_production_would_and_delete_takes_it_away(project: Path, cluster: Cluster) -> None:
+@contextmanager
+def _run(project: Path, cluster: Cluster, *profile: str) -> Iterator[str]:
+    """`skaffold run`, and `skaffold delete` in the end. Gives what it printed."""
     shutil.copy(ROOT / "service" / "inference.py", project / "service" / "inference.py")
-    done = subprocess.run(_command(cluster, "run"), cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(_command(cluster, "run", *profile), cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    route = cluster.route()
-    assert f"kindling is ready: http://{route.host}\n" in done.stdout + done.stderr
-    assert route.call("POST", "/infer?top=1", COFFEE).json["labels"][0]["label"] == "espresso"
-    (container,) = cluster.service()["spec"]["template"]["spec"]["containers"]
-    assert container["image"].startswith("dev.local/kindling:")
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-
-    deleted = subprocess.run(_command(cluster, "delete"), cwd=project, capture_output=True, text=True, check=False)
+    yield done.stdout + done.stderr
+    delete = _command(cluster, "delete", *profile)
+    deleted = subprocess.run(delete, cwd=project, capture_output=True, text=True, check=False)
     assert deleted.returncode == 0, deleted.stderr
     eventually(lambda: cluster.service() is None and not cluster.all_pods(), GONE_S, "all gone")
+
+
+def test_run_deploys_what_production_would_and_delete_takes_it_away(project: Path, cluster: Cluster) -> None:
+    with _run(project, cluster) as told:
+        route = cluster.route()
+        assert f"kindling is ready: http://{route.host}\n" in told
+        assert route.call("POST", "/infer?top=1", COFFEE).json["labels"][0]["label"] == "espresso"
+        (container,) = cluster.service()["spec"]["template"]["spec"]["containers"]
+        assert container["image"].startswith("dev.local/kindling:")
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_run_with_the_profile_async_answers_later(project: Path, cluster: Cluster) -> None:
+    with _run(project, cluster, "-p", "async") as told:
+        assert f"kindling-worker is ready: http://kindling-worker.{cluster.namespace}.svc.cluster.local\n" in told
+        route = cluster.route()
+        asked = route.call("POST", "/infer?top=1", COFFEE, {"Prefer": "respond-async"})
+        assert asked.status == 202
+
+        def is_answered() -> bool:
+            job = route.call("GET", asked.headers["Location"], headers={"Prefer": "wait=20"}).json
+            return bool(job["status"] == "succeeded" and job["result"]["labels"][0]["label"] == "espresso")
+
+        # The Broker of a moment ago may not know its subscriber yet and forget the event, which is then sent again.
+        eventually(is_answered, LATER_S, "an answer")
 
 
 def test_production_takes_its_image_from_the_registry(project: Path, cluster: Cluster, tmp_path: Path) -> None:
