@@ -82,7 +82,7 @@ def test_the_urls_own_parameters_count(postgresql: PostgreSQL) -> None:
     assert "wrong_option" in _refusal(f"{postgresql.database()}?wrong_option=1")
     url = f"{postgresql.database()}?connect_timeout=2&application_name=mine"
     database = Database(url)
-    with database.read() as connection:
+    with database.statement() as connection:
         assert connection.exec_driver_sql("SHOW application_name").scalar_one() == "mine"
     database.close()
 
@@ -111,7 +111,7 @@ def test_an_older_database_is_brought_up_to_date_with_its_jobs(
             assert store.get(job.id) == job
             store.close()
     database = Database(database_url)
-    with database.read() as connection:
+    with database.statement() as connection:
         assert connection.exec_driver_sql("SELECT first, second FROM kindling_jobs").all() == [(None, None)]
         versions = connection.exec_driver_sql("SELECT version FROM kindling_schema ORDER BY version").scalars().all()
     assert versions == [1 + len(known) + more for more in (0, 1, 2)]
@@ -126,7 +126,7 @@ def test_a_database_of_the_first_schema_keeps_its_results(database_url: str) -> 
     job, _ = store.create(NewJob("/test", "1"))
     assert store.claim(job.id, "owner", 60.0)
     assert store.succeed(job.id, "owner", RESULT)
-    with store.database.write() as connection:
+    with store.database.transaction() as connection:
         connection.exec_driver_sql("ALTER TABLE kindling_jobs DROP COLUMN computed_s")
         connection.exec_driver_sql("UPDATE kindling_schema SET version = 1")
     store.close()
@@ -145,7 +145,7 @@ def test_an_upgrade_that_fails_leaves_everything_as_it_was(database_url: str, mo
     assert "syntax error" in _refusal(database_url)
     monkeypatch.undo()
     database = Database(database_url)
-    with database.read() as connection:
+    with database.statement() as connection:
         assert "added" not in connection.exec_driver_sql("SELECT * FROM kindling_jobs").keys()  # noqa: SIM118
     database.close()
 

@@ -181,6 +181,34 @@ def test_a_brokers_job_that_nobody_runs_is_lost_after_a_while_and_told_once(stor
     assert store.lost(store.create(NewJob("/camera", "1"))[0].id, 0) is None
 
 
+def test_an_event_is_begun_once_whether_its_job_was_there_or_not(store: JobStore) -> None:
+    queued = _new(store, "queued")
+    for name in ("new", "queued"):
+        job_id = store.begin("/test", name, "owner", 60)
+        assert job_id
+        assert store.begin("/test", name, "other", 60) is None
+        job = _got(store, job_id)
+        assert (job.status, job.source, job.event_id, job.attempts) == (RUNNING, "/test", name, 1)
+        assert store.succeed(job_id, "owner", RESULT)
+        assert store.begin("/test", name, "other", 60) is None
+    assert _got(store, queued.id).status == SUCCEEDED
+
+
+@pytest.mark.parametrize(("code", "is_begun"), [(503, True), (422, False)])
+def test_what_was_only_given_up_is_begun_again(store: JobStore, code: int, is_begun: bool) -> None:
+    job = _new(store)
+    assert store.fail(job.id, code, "why")
+    assert store.begin("/test", "1", "owner", 60) == (job.id if is_begun else None)
+
+
+def test_what_a_dead_owner_had_is_begun_by_another(store: JobStore) -> None:
+    job_id = store.begin("/test", "1", "dead", 0)
+    assert store.begin("/test", "1", "owner", 60) == job_id
+    assert job_id
+    assert not store.succeed(job_id, "dead", RESULT)
+    assert _got(store, job_id).attempts == 2
+
+
 def test_only_what_no_broker_has_is_discarded(store: JobStore) -> None:
     job = _new(store)
     assert store.sent(job.id)

@@ -85,7 +85,7 @@ def _job(store: JobStore) -> Job:
 
 
 def _lease_end(store: JobStore, event_id: str = "1") -> float:
-    with store.database.read() as connection:
+    with store.database.statement() as connection:
         query = sa.select(jobs.c.lease_until_s).where(jobs.c.event_id == event_id)
         return float(connection.execute(query).scalar_one())
 
@@ -172,10 +172,10 @@ def test_leases_of_others_are_not_renewed(store: JobStore) -> None:
     dead, _ = store.create(NewJob("/test", "dead"))
     assert store.claim(dead.id, "somebody/1/else/2", lease_s=0.0)
     end = _lease_end(store, "dead")
-    with held.claim(store.create(NewJob("/test", "1"))[0].id) as owner:
+    with held.claim(lambda owner, lease_s: store.begin("/test", "1", owner, lease_s)) as claimed:
         first = _lease_end(store)
         eventually(lambda: _lease_end(store) > first, SOON_S)
-    assert owner
+    assert claimed
     assert _lease_end(store, "dead") == end
     assert _work(store).once("/test", "dead", model.compute) == FIRST
 

@@ -34,6 +34,8 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self._engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+        # Of the same connections.
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         if self.file is not None:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
         try:
@@ -53,14 +55,13 @@ class Database:
         return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection to read from."""
-        with _told(), self._engine.connect() as connection:
+    def statement(self) -> Iterator[Connection]:
+        """A connection for one statement, which is a transaction of its own."""
+        with _told(), self._autocommit.connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction."""
+    def transaction(self) -> Iterator[Connection]:
         with _told(), self._engine.begin() as connection:
             yield connection
 

@@ -41,8 +41,3 @@ class Job:
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
-
-    @property
-    def can_run(self) -> bool:
-        """Whether to run it would be of use."""
-        return not self.is_final or (self.status == FAILED and self.error_code in RETRIED)

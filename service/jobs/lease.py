@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from service.errors import NotReady
@@ -27,12 +27,13 @@ class Leases:
         self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
 
     @contextmanager
-    def claim(self, job_id: str) -> Iterator[str | None]:
-        """The owner of the job inside the block; None when it is somebody else's, or needs no run."""
+    def claim(self, take: Callable[[str, float], str | None]) -> Iterator[tuple[str, str] | None]:
+        """Owner and id of the job that `take` gives to an owner for so many seconds, renewed inside the block."""
         owner = f"{self._process}/{uuid.uuid4().hex}"
         self._note(1)
         try:
-            yield owner if self._store.claim(job_id, owner, self._lease_s) else None
+            job_id = take(owner, self._lease_s)
+            yield None if job_id is None else (owner, job_id)
         finally:
             self._note(-1)
 

@@ -22,31 +22,31 @@ class DeliveryQueue:
         """(id, event, deliveries before) of a job that is due; it is due again at `until_s`."""
         query = sa.select(jobs.c.id, jobs.c.due_s, jobs.c.event, jobs.c.deliveries)
         query = query.where(_UNFINISHED, jobs.c.due_s <= time.time()).order_by(jobs.c.due_s).limit(1)
-        with self._database.read() as connection:
+        with self._database.statement() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             return None
         # Of two that read the same row one changes it.
         mine = sa.and_(jobs.c.id == row.id, jobs.c.due_s == row.due_s, _UNFINISHED)
         sent = jobs.update().where(mine).values(due_s=until_s, deliveries=jobs.c.deliveries + 1)
-        with self._database.write() as connection:
+        with self._database.statement() as connection:
             is_mine = connection.execute(sent).rowcount == 1
         return (row.id, row.event, row.deliveries) if is_mine else None
 
     def put_off(self, job_id: str, due_s: float) -> bool:
         """Send a queued job no earlier than that."""
         statement = jobs.update().where(jobs.c.id == job_id, jobs.c.status == QUEUED).values(due_s=due_s)
-        with self._database.write() as connection:
+        with self._database.statement() as connection:
             return connection.execute(statement).rowcount == 1
 
     def next_s(self) -> float | None:
         """When the next one is due."""
-        with self._database.read() as connection:
+        with self._database.statement() as connection:
             found: float | None = connection.execute(sa.select(sa.func.min(jobs.c.due_s)).where(_UNFINISHED)).scalar()
         return found
 
     def release_all(self) -> int:
         """Have all of them sent again now: for the one process that sends them, when it starts."""
         statement = jobs.update().where(_UNFINISHED).values(status=QUEUED, due_s=time.time(), **NO_LEASE)
-        with self._database.write() as connection:
+        with self._database.statement() as connection:
             return connection.execute(statement).rowcount

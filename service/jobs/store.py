@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Connection, Row
 
 from service.call import Result
 from service.jobs.database import Database
@@ -74,9 +74,8 @@ class JobStore:
             values = {
                 **asdict(new), "status": QUEUED, "created_s": now, "updated_s": now, "expires_s": self._expires_s(QUEUED),
             }  # fmt: skip
-            with self.database.write() as connection:
-                dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-                insert = dialect.insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.id)
+            with self.database.transaction() as connection:
+                insert = _insert(connection).values(values).on_conflict_do_nothing().returning(jobs.c.id)
                 is_new = connection.execute(insert).one_or_none() is not None
                 if not is_new:
                     connection.execute(jobs.delete().where(same, _is_expired()))
@@ -94,7 +93,7 @@ class JobStore:
 
     def event(self, job_id: str) -> bytes | None:
         """The request event of a job, in the JSON format."""
-        with self.database.read() as connection:
+        with self.database.statement() as connection:
             return connection.execute(sa.select(jobs.c.event).where(jobs.c.id == job_id)).scalar_one_or_none()
 
     def page(self, status: str | None, limit: int, after: tuple[float, str] | None) -> list[Job]:
@@ -105,23 +104,29 @@ class JobStore:
             query = query.where(jobs.c.status == status)
         if after is not None:
             query = query.where(sa.tuple_(jobs.c.created_s, jobs.c.id) < sa.tuple_(*map(sa.literal, after)))
-        with self.database.read() as connection:
+        with self.database.statement() as connection:
             return [_job(row) for row in connection.execute(query)]
+
+    def begin(self, source: str, event_id: str, owner: str, lease_s: float) -> str | None:
+        """The id of an event's job, made where there was none, that is `owner`'s to run; None when `claim` fails."""
+        self._tidy()
+        new = {**asdict(NewJob(source, event_id)), "created_s": time.time()}
+        taken = self._taken(owner, lease_s)
+        free = sa.or_(_is_free(), _is_expired())
+        with self.database.statement() as connection:
+            insert = _insert(connection).values({**new, **taken, "attempts": 1, "due_s": None})
+            statement = insert.on_conflict_do_update(index_elements=_EVENT, set_=taken, where=free)
+            found: str | None = connection.execute(statement.returning(jobs.c.id)).scalar_one_or_none()
+        return found
 
     def claim(self, job_id: str, owner: str, lease_s: float) -> bool:
         """Take a job to run it: a queued one, one whose lease is over, or one that was only given up; else False."""
-        free = sa.or_(
-            jobs.c.status == QUEUED,
-            sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= time.time()),
-            sa.and_(jobs.c.status == FAILED, jobs.c.error_code.in_(RETRIED)),
-        )
-        lease = {"lease_owner": owner, **_until(time.time() + lease_s)}
-        return self._change(job_id, free, status=RUNNING, attempts=jobs.c.attempts + 1, **lease, **_NO_ERROR)
+        return self._change(job_id, _is_free(), **self._taken(owner, lease_s))
 
     def renew(self, process: str, lease_s: float) -> int:
         """Prolong all leases whose owner's name begins so; how many there were."""
         held = sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner.startswith(f"{process}/", autoescape=True))
-        with self.database.write() as connection:
+        with self.database.statement() as connection:
             return connection.execute(jobs.update().where(held).values(**_until(time.time() + lease_s))).rowcount
 
     def succeed(self, job_id: str, owner: str, result: Result) -> bool:
@@ -182,26 +187,35 @@ class JobStore:
             self._tidy_at_s = now + TIDY_S
             # Nobody but the embedded delivery would bring what it has not finished.
             forgotten = sa.or_(_is_expired(), sa.and_(jobs.c.expires_s < now, jobs.c.due_s.is_(None)))
-            with self.database.write() as connection:
+            with self.database.statement() as connection:
                 connection.execute(jobs.delete().where(forgotten))
 
     def _expires_s(self, status: str | None) -> float:
         return time.time() + (self._ttl_s if status in FINAL else max(self._ttl_s, UNFINISHED_S))
 
     def _read(self, condition: sa.ColumnElement[bool]) -> Job | None:
-        with self.database.read() as connection:
+        with self.database.statement() as connection:
             row = connection.execute(sa.select(*_WHOLE).where(condition, sa.not_(_is_expired()))).one_or_none()
         return None if row is None else _job(row)
 
-    def _change(self, job_id: str, condition: sa.ColumnElement[bool], **values: Any) -> bool:
+    def _taken(self, owner: str, lease_s: float) -> dict[str, Any]:
+        """What is written of a job that `owner` runs from now on."""
+        lease = {"lease_owner": owner, **_until(time.time() + lease_s)}
+        return {**self._changed(status=RUNNING, attempts=jobs.c.attempts + 1, **_NO_ERROR), **lease}
+
+    def _changed(self, **values: Any) -> dict[str, Any]:
         values["updated_s"] = time.time()
         if "status" in values:
             values["expires_s"] = self._expires_s(values["status"])
-        with self.database.write() as connection:
-            return connection.execute(jobs.update().where(jobs.c.id == job_id, condition).values(values)).rowcount == 1
+        return values
+
+    def _change(self, job_id: str, condition: sa.ColumnElement[bool], **values: Any) -> bool:
+        changed = jobs.update().where(jobs.c.id == job_id, condition).values(self._changed(**values))
+        with self.database.statement() as connection:
+            return connection.execute(changed).rowcount == 1
 
     def _delete(self, job_id: str, condition: sa.ColumnElement[bool]) -> bool:
-        with self.database.write() as connection:
+        with self.database.statement() as connection:
             return connection.execute(jobs.delete().where(jobs.c.id == job_id, condition)).rowcount == 1
 
 
@@ -215,6 +229,11 @@ def _until(end_s: float) -> dict[str, Any]:
     return {"lease_until_s": end_s, "due_s": sa.case((jobs.c.due_s.is_not(None), end_s))}
 
 
+# The codes as they are, not as so many parameters, which take longer than all the rest of a statement.
+_GIVEN_UP = sa.and_(
+    jobs.c.status == FAILED, jobs.c.error_code.in_([sa.literal_column(f"{code}") for code in sorted(RETRIED)])
+)
+_EVENT = (jobs.c.source, jobs.c.event_id)
 NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_until_s": None}
 _NO_ERROR: Mapping[str, Any] = {"error": None, "error_code": None}
 
@@ -227,8 +246,23 @@ def _held_by(owner: str) -> sa.ColumnElement[bool]:
     return sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner == owner)
 
 
+def _is_free() -> sa.ColumnElement[bool]:
+    """Whether it may be run: queued, its lease over, or only given up."""
+    return sa.or_(
+        jobs.c.status == QUEUED,
+        sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= time.time()),
+        _GIVEN_UP,
+    )
+
+
 def _is_expired() -> sa.ColumnElement[bool]:
     return sa.and_(jobs.c.status.in_(FINAL), jobs.c.expires_s < time.time())
+
+
+def _insert(connection: Connection) -> Any:
+    """With ON CONFLICT, which SQLAlchemy has only by database."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(jobs)
 
 
 def _kept(error: str) -> str:

@@ -6,7 +6,7 @@ from service.call import Result
 from service.errors import Cancelled, Conflict, ContentTooLarge, KindlingError, RequestError, Unprocessable
 from service.jobs.job import CANCELLED, UNFINISHED, Job
 from service.jobs.lease import Leases
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import JobStore
 
 
 class Work:
@@ -33,19 +33,34 @@ class Work:
             Conflict: somebody else computes it.
             KindlingError: what `compute` raised; when it is the sender's fault it is kept, too.
         """
-        return self.run(self._jobs.find(source, event_id) or self._jobs.create(NewJob(source, event_id))[0], compute)
+
+        def begin(owner: str, lease_s: float) -> str | None:
+            return self._jobs.begin(source, event_id, owner, lease_s)
+
+        return self._run(begin, lambda: self._jobs.find(source, event_id), compute)
 
     def run(self, job: Job, compute: Callable[[], Result]) -> Result:
         """As `once`, for a job that is there."""
-        if not job.can_run:
-            return self._kept(job.id)
-        with self._leases.claim(job.id) as owner:
-            if owner is None:
-                return self._kept(job.id)
+
+        def claim(owner: str, lease_s: float) -> str | None:
+            return job.id if self._jobs.claim(job.id, owner, lease_s) else None
+
+        return self._run(claim, lambda: self._jobs.get(job.id), compute)
+
+    def _run(
+        self,
+        take: Callable[[str, float], str | None],
+        find: Callable[[], Job | None],
+        compute: Callable[[], Result],
+    ) -> Result:
+        with self._leases.claim(take) as claimed:
+            if claimed is None:
+                return _kept(find())
+            owner, job_id = claimed
             try:
-                return self._claimed(job.id, owner, compute)
+                return self._claimed(job_id, owner, compute)
             finally:
-                self._ended(job.id)
+                self._ended(job_id)
 
     def _claimed(self, job_id: str, owner: str, compute: Callable[[], Result]) -> Result:
         try:
@@ -56,22 +71,23 @@ class Work:
         except BaseException:
             self._jobs.release(job_id, owner)
             raise
-        return result if self._jobs.succeed(job_id, owner, result) else self._kept(job_id)
-
-    def _kept(self, job_id: str) -> Result:
-        job = self._jobs.get(job_id)
-        if job is None or job.status in UNFINISHED:
-            raise Conflict("this request is being computed: ask again")
-        if job.status == CANCELLED:
-            raise Cancelled("the job was cancelled")
-        if job.result is None:
-            raise failure(job)
-        return job.result
+        return result if self._jobs.succeed(job_id, owner, result) else _kept(self._jobs.get(job_id))
 
     def _bounded(self, result: Result) -> Result:
         if len(result.body) > self._max_result_bytes:
             raise ContentTooLarge(f"the result has {len(result.body)} bytes, more than MAX_RESULT_BYTES")
         return result
+
+
+def _kept(job: Job | None) -> Result:
+    """What came of a job that somebody else has run."""
+    if job is None or job.status in UNFINISHED:
+        raise Conflict("this request is being computed: ask again")
+    if job.status == CANCELLED:
+        raise Cancelled("the job was cancelled")
+    if job.result is None:
+        raise failure(job)
+    return job.result
 
 
 def failure(job: Job) -> KindlingError:
