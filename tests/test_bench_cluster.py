@@ -4,6 +4,7 @@ import pytest
 
 from tests.benchmark.cluster import timeline
 from tests.benchmark.cluster.figures import Samples, ratios, spans_ms
+from tests.benchmark.cluster.later import Later
 from tests.benchmark.cluster.timeline import Account, Wake
 from tests.benchmark.lineup import EAGER, HELLO, ours
 
@@ -89,3 +90,8 @@ def test_a_ratio_is_the_median_of_those_rounds_in_which_both_sides_answered() ->
 def test_the_median_parts_sum_up_to_the_median_of_the_whole() -> None:
     rounds = [_wake(1000), _wake(5000), _wake(1200)]
     assert spans_ms(rounds) == {"autoscaler": 300.0, "ready": 900.0}
+
+
+def test_what_is_answered_later_is_compared_with_what_is_answered_at_once() -> None:
+    found = ratios(Samples(later=[Later(100, 90, 50, 30, 60, 120, 20, 30), Later(100, 70, 40, 30, 60, 60, 20, 30)]))
+    assert [(each.paired, each.is_met) for each in found] == [(0.8, False), (0.45, False), (1.5, True), (0.75, True)]

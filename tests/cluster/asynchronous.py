@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from tests.serving import ROOT, Answer
 
 COMPLETED = "dev.kindling.inference.completed"
 REQUESTED = "dev.kindling.inference.requested"
+PROGRAM = "/recorder/recorder.py"
 POSTGRES = "dev.local/kindling-postgres:test"
 UP_S = 180.0
 
@@ -34,8 +35,19 @@ class Async:
     def send(self, *ids: str, attributes: Mapping[str, str] | None = None) -> None:
         """Request events with a photo, to the Broker, all at once; those whose id begins with `poison` have none."""
         events = [{"id": each, "source": "/camera", "type": REQUESTED, **(attributes or {})} for each in ids]
-        broker = f"http://broker-ingress.knative-eventing.svc.cluster.local/{self.cluster.namespace}/default"
-        assert self._run("python", "/recorder/recorder.py", "send", broker, json.dumps(events)) == "[202]\n"
+        assert self._run("python", PROGRAM, "send", self._broker, json.dumps(events)) == "[202]\n"
+
+    def event_load(self, clients: int, seconds: float, url: str = "") -> list[float]:
+        """The times in ms from an event, to the Broker or to `url`, to its reply; each client sends one after the other."""
+        return self._load(url or self._broker, f"{clients}", f"{seconds}", REQUESTED)
+
+    def request_load(self, service: str, clients: int, seconds: float) -> list[float]:
+        """The same for requests to a service, at its address inside the cluster."""
+        return self._load(f"{self.inside(service)}/infer", f"{clients}", f"{seconds}")
+
+    def inside(self, service: str) -> str:
+        """The address of a service inside the cluster."""
+        return f"http://{service}.{self.cluster.namespace}.svc.cluster.local"
 
     def replies(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The replies to these that came out of the Broker, each with its attributes and data."""
@@ -78,6 +90,14 @@ class Async:
         found = sum(self.cluster.requests("kindling-worker").values(), Counter[tuple[str, int]]())
         return Counter({each: count for each, count in found.items() if each[0] in ("/events", "/dead-letters")})
 
+    def _load(self, *arguments: str) -> list[float]:
+        found: list[float] = json.loads(self._run("python", PROGRAM, "load", *arguments))
+        return found
+
+    @property
+    def _broker(self) -> str:
+        return f"http://broker-ingress.knative-eventing.svc.cluster.local/{self.cluster.namespace}/default"
+
     def _run(self, *command: str) -> str:
         code, told = self.cluster.run("recorder", *command, container="recorder")
         assert code == 0, told
@@ -85,8 +105,10 @@ class Async:
 
 
 @contextmanager
-def deployed(api: client.ApiClient, image: str, photo: bytes) -> Iterator[Async]:
-    """Everything ready, the recorder subscribed to the replies."""
+def deployed(
+    api: client.ApiClient, image: str, photo: bytes, change: Callable[[Manifest], None] = lambda _: None
+) -> Iterator[Async]:
+    """Everything ready, the recorder subscribed to the replies; `change` is made to both services."""
     folder = KNATIVE / "components" / "jobs-postgres"
     subprocess.run(["docker", "build", "--quiet", "--tag", POSTGRES, str(folder)], check=True, capture_output=True)
     load_image(POSTGRES, POSTGRES)
@@ -94,6 +116,7 @@ def deployed(api: client.ApiClient, image: str, photo: bytes) -> Iterator[Async]
         for manifest in [*build(KNATIVE / "overlays" / "kind-async"), *_recorder(image, photo)]:
             if manifest["apiVersion"] == "serving.knative.dev/v1":
                 with_image(manifest, image)
+                change(manifest)
             if manifest["kind"] == "StatefulSet":
                 manifest["spec"]["template"]["spec"]["containers"][0]["image"] = POSTGRES
             cluster.apply(manifest)
@@ -117,7 +140,7 @@ def _recorder(image: str, photo: bytes) -> list[Manifest]:
     container = {
         "name": "recorder",
         "image": image,
-        "command": ["python", "/recorder/recorder.py", "serve", "9000"],
+        "command": ["python", PROGRAM, "serve", "9000"],
         "ports": [{"containerPort": 9000}],
         "readinessProbe": {"tcpSocket": {"port": 9000}},
         "volumeMounts": [{"name": "program", "mountPath": "/recorder"}],

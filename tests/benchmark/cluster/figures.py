@@ -5,6 +5,7 @@ from itertools import accumulate
 from statistics import median
 
 from tests.benchmark.cluster.images import Size
+from tests.benchmark.cluster.later import Later
 from tests.benchmark.cluster.scale import Grown
 from tests.benchmark.cluster.timeline import Wake
 from tests.benchmark.cluster.warm import Warm
@@ -21,6 +22,7 @@ class Samples:
     cold: dict[str, list[Wake | None]] = field(default_factory=dict)
     scale: list[Grown] = field(default_factory=list)
     warm: dict[str, list[Warm | None]] = field(default_factory=dict)
+    later: list[Later] = field(default_factory=list)
     size: dict[str, Size] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
@@ -37,7 +39,23 @@ def ratios(samples: Samples) -> list[Ratio]:
         for side, rival, target in wanted
         if (rows := pair(samples.cold, side, rival))
     ]
-    return [each for each in found if each is not None]
+    return [each for each in [*found, *_laters(samples.later)] if each is not None]
+
+
+def _laters(rounds: list[Later]) -> list[Ratio | None]:
+    def compared(what: str, one: str, other: str, target: float, *, at_most: bool) -> Ratio | None:
+        rows = [(getattr(each, one), getattr(each, other)) for each in rounds]
+        return ratio(what, rows, float, target, at_most=at_most) if rows else None
+
+    return [
+        compared("events/s on the worker, by requests/s", "events_per_s", "requests_per_s", 0.85, at_most=False),
+        compared("events/s through the Broker, by requests/s", "brokered_per_s", "requests_per_s", 0.85, at_most=False),
+        compared("202 to result, by a request", "result_ms", "at_once_ms", 2.0, at_most=True),
+        compared(
+            "p99 beside events on the worker, by that beside requests on the same service",
+            "beside_events_p99_ms", "beside_requests_p99_ms", 1.0, at_most=True,
+        ),
+    ]  # fmt: skip
 
 
 def ends_ms(rounds: list[Wake]) -> dict[str, float]:

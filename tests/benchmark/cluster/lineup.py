@@ -56,7 +56,7 @@ class Side:
 
     def kept_at_one_pod(self) -> "Side":
         """The same as a service of its own that neither sleeps nor grows."""
-        return replace(self, service=f"{self.service}-warm", change=_one_pod)
+        return replace(self, service=f"{self.service}-warm", change=one_pod)
 
 
 def sides(jpeg: Body) -> list[Side]:
@@ -77,7 +77,8 @@ def variants(jpeg: Body) -> list[Side]:
     ]
 
 
-def _one_pod(manifest: Manifest) -> None:
+def one_pod(manifest: Manifest) -> None:
+    """It neither sleeps nor grows."""
     for bound in ("min-scale", "max-scale"):
         manifest["spec"]["template"]["metadata"]["annotations"][f"autoscaling.knative.dev/{bound}"] = "1"
 

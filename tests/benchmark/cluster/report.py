@@ -1,7 +1,7 @@
 """Figures -> plain text and JSON."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from statistics import median
 from typing import Any
 
@@ -24,6 +24,11 @@ WARM = (
     "Warm, through the route to one pod: p50 / p99 in ms and requests a second, medians",
     ("side", *(f"at {each}" for each in CONCURRENCIES), "failed"),
 )
+LATER = (
+    "Later and by event, one pod of each service, medians",
+    ("of 8 clients, requests/s", "events/s", "through the Broker", "p99 of another client, ms: alone",
+     "beside those events", "beside those requests", "a request, ms", "202 to result"),
+)  # fmt: skip
 SIZE = (
     "Image, MB: with the base image, and what is added to it",
     ("side", "on disk", "compressed", "added", "added, compressed"),
@@ -48,6 +53,9 @@ def text(samples: Samples, ratios: Sequence[Ratio], machine: dict[str, Any]) -> 
         parts.append(table(*SCALE, [_scale(samples)]))
     if any(samples.warm.values()):
         parts.append(table(*WARM, _loads(samples)))
+    if samples.later:
+        columns = zip(*map(astuple, samples.later), strict=True)
+        parts.append(table(*LATER, [tuple(f"{median(each):.0f}" for each in columns)]))
     if samples.size:
         parts.append(table(*SIZE, _sizes(samples)))
     if ratios:
