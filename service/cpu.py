@@ -7,6 +7,9 @@ from pathlib import Path
 # What GCC's -march=x86-64-v3 may use (x86-64 psABI, section 3.1.1), in /proc/cpuinfo's names.
 X86_64_V3 = frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"))
 
+# "At 1,769 MB, a function has the equivalent of one vCPU": docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LAMBDA_MB_PER_CPU = 1769
+
 
 def flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """The CPU's feature flags by their /proc/cpuinfo names; empty where there are none to read."""
@@ -29,6 +32,11 @@ def quota(proc: Path = Path("/proc/self"), sysfs: Path = Path("/sys/fs/cgroup"))
             root = next((sysfs / name for name in (controllers, "cpu") if (sysfs / name).is_dir()), sysfs)
             limits += _along(root, path, _v1_limit)
     return max(1, -int(-min(limits) // 1))
+
+
+def of_lambda(memory_mb: int) -> int:
+    """CPUs whose time AWS Lambda gives to a function of that much memory, at least 1; it has two to see in any case."""
+    return max(1, -(-memory_mb // LAMBDA_MB_PER_CPU))
 
 
 def _cgroups(proc: Path) -> list[list[str]]:

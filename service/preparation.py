@@ -24,9 +24,12 @@ EXTENSIONS = (
 
 def plan(artifact: Artifact, settings: Settings) -> Plan:
     """What the settings ask for; where they say 0, what the artifact measured as best, on the whole CPU quota."""
-    threads = settings.run_threads or min(artifact.defaults.threads, cpu.quota())
+    cpus = cpu.quota()
+    if memory_mb := settings.aws_lambda_function_memory_size:
+        cpus = min(cpus, cpu.of_lambda(memory_mb))
+    threads = settings.run_threads or min(artifact.defaults.threads, cpus)
     return Plan(
-        runners=settings.runners or max(1, cpu.quota() // threads),
+        runners=settings.runners or max(1, cpus // threads),
         threads=threads,
         max_batch_size=settings.max_batch_size or artifact.defaults.max_batch_size,
         libtorch_dir=settings.libtorch_dir,

@@ -48,10 +48,16 @@ class Settings:
     max_result_bytes: int = _setting(10 * 2**20, "a job with a larger result fails", 1)
     k_sink: str = _setting("", "the broker that delivers jobs (Knative sets it); unset: this process does")
     k_ce_overrides: str = _setting("", "JSON with attributes to add to published events (Knative sets it)")
+    embedded_delivery: bool = _setting(
+        True, "whether this process delivers jobs itself; not where it stands still between requests"
+    )
     dataref_allow: tuple[str, ...] = _setting(
         (), "beginnings of URLs, with commas, from which an event's `dataref` may be fetched"
     )
     dataref_allow_private: bool = _setting(False, "whether those may have addresses that are not public")
+    aws_lambda_function_memory_size: int = _setting(
+        0, "MB of memory (Lambda sets it), with which it gives CPU: one for each 1769 MB; 0: not on Lambda", 0
+    )
     libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
     log_level: str = _setting("info", "debug, info, warning or error")
 

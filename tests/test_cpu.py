@@ -36,6 +36,11 @@ def test_cgroup_v2(tmp_path: Path, text: str, cpus: int) -> None:
     assert _quota(tmp_path, "0::/pod/container\n") == cpus
 
 
+@pytest.mark.parametrize(("memory_mb", "cpus"), [(128, 1), (1769, 1), (1770, 2), (3538, 2), (10240, 6)])
+def test_lambda_gives_a_cpu_for_each_1769_mb(memory_mb: int, cpus: int) -> None:
+    assert cpu.of_lambda(memory_mb) == cpus
+
+
 def test_the_smallest_limit_of_all_parents_holds(tmp_path: Path) -> None:
     _write(tmp_path / "sys" / "pod" / "container", cpu__max="800000 100000")
     _write(tmp_path / "sys" / "pod", cpu__max="300000 100000")

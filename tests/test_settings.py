@@ -25,7 +25,8 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "max_body_bytes": 1000, "max_request_items": 5,
         "max_image_pixels": 100, "database_url": "sqlite:///jobs", "job_ttl_s": 60, "max_result_bytes": 2000,
         "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}", "dataref_allow": ("https://bucket/",),
-        "dataref_allow_private": True, "libtorch_dir": Path("lib"), "log_level": "debug",
+        "dataref_allow_private": True, "libtorch_dir": Path("lib"), "log_level": "debug", "embedded_delivery": False,
+        "aws_lambda_function_memory_size": 1769,
     }  # fmt: skip
     names = {field.name for field in dataclasses.fields(Settings)}
     assert names == wanted.keys()

@@ -57,6 +57,17 @@ class Sink:
         """Nothing is kept open."""
 
 
+class Nobody:
+    """Neither a broker delivers nor this process: one that stands still between requests must not begin to."""
+
+    def publish(self, event: events.Event) -> None:  # noqa: ARG002 - whatever it is
+        """Raises NotReady."""
+        raise NotReady("nobody delivers jobs here: set K_SINK")
+
+    def stop(self) -> None:
+        """Nothing is kept open."""
+
+
 class Embedded:
     """Delivers what is due in the store to `url`, this service's own address, as real requests.
 

@@ -34,11 +34,14 @@ class Preferences:
 
 
 def later(call: Call, content_type: str) -> Response | None:
-    """The answer to a request that wants a job, or a key; None to one that wants neither, or where none are kept."""
+    """The answer to a request that wants a job, or a key; None to one that wants neither, or where none are kept.
+
+    Where nobody delivers jobs the request is answered at once: what is preferred need not be done (RFC 7240, section 2).
+    """
     jobs, prefers, key = _jobs(), preferences(), _key()
     if not jobs.are_kept:
         return None
-    if not prefers.respond_async and prefers.wait_s is None:
+    if not jobs.are_delivered or (not prefers.respond_async and prefers.wait_s is None):
         return None if key is None else respond(jobs.compute(call, key, g.timing))
     job = jobs.submit(call, content_type, key, {name.lower(): value for name, value in request.headers})
     if prefers.wait_s:

@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.telemetry import Timing
 
 if TYPE_CHECKING:
-    from service.jobs.delivery import Embedded, Sink
+    from service.jobs.delivery import Embedded, Nobody, Sink
     from service.jobs.event import Event
     from service.jobs.job import Job
     from service.jobs.store import JobStore, NewJob
@@ -41,7 +41,7 @@ PER_RUNNER = 2
 class _Opened:
     store: "JobStore"
     work: "Work"
-    delivery: "Sink | Embedded"
+    delivery: "Sink | Embedded | Nobody"
 
 
 class Jobs:
@@ -63,13 +63,18 @@ class Jobs:
         return self._settings.database_url is not None
 
     @property
+    def are_delivered(self) -> bool:
+        """Whether somebody delivers them: a broker, or this process."""
+        return bool(self._settings.k_sink) or self._settings.embedded_delivery
+
+    @property
     def store(self) -> "JobStore":
         """Raises NotReady when it cannot be opened."""
         return self._open().store
 
     def resume(self) -> None:
         """In the background, once the model is ready, deliver what an earlier process left; a broker needs no telling."""
-        if self.are_kept and not self._settings.k_sink:
+        if self.are_kept and self._settings.embedded_delivery and not self._settings.k_sink:
             threading.Thread(target=self._resume, name="resume", daemon=True).start()
 
     def submit(self, call: Call, content_type: str, key: str | None, trace: Mapping[str, str]) -> "Job":
@@ -232,7 +237,7 @@ class Jobs:
             return self._opened
 
     def _try_to_open(self) -> _Opened:
-        from service.jobs.delivery import Embedded, Sink
+        from service.jobs.delivery import Embedded, Nobody, Sink
         from service.jobs.lease import Leases
         from service.jobs.schema import StoreError
         from service.jobs.store import JobStore
@@ -246,6 +251,8 @@ class Jobs:
             work = Work(store, Leases(store), settings.max_result_bytes, self._waiting.note_end)
             if settings.k_sink:
                 return _Opened(store, work, Sink(settings.k_sink, settings.k_ce_overrides, timeout_s))
+            if not settings.embedded_delivery:
+                return _Opened(store, work, Nobody())
             host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
             url = f"http://{host}:{settings.port}/events"
             return _Opened(store, work, Embedded(store, url, PER_RUNNER * self._runtime.runners, timeout_s))
