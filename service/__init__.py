@@ -11,6 +11,7 @@ app.py            create_app(settings): the only place where objects are joined;
 settings.py       Settings: typed, frozen, from_env(); the only reader of the environment
 inference.py      routes: Open Inference Protocol v2, V1, image upload, health, metadata
 events.py         routes: a CloudEvent in, the reply event out; what a broker gave up
+cloud/            the service as a function, where somebody else serves HTTP: AWS Lambda, Google Cloud Functions
 jobs/             requests that are answered later: their routes, store and delivery, and the form of events
 call.py           Call, whoever brought it, and its Result: decode, run, encode
 body.py           the body of a request, within its limits

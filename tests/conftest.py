@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import postgresql as postgres
+from tests.aws import Function, running
 from tests.exporting import OF_TEST_EXPORT, SHARED, Exports
 from tests.postgresql import PostgreSQL
-from tests.serving import ROOT, Server, serving
+from tests.serving import ROOT, Server, environment, serving
 
 if TYPE_CHECKING:
     from service.jobs.store import JobStore
 
 Serve = Callable[..., Server]
+OnLambda = Callable[..., Function]
 
 JOB_TTL_S = 100.0
 
@@ -94,6 +96,23 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         yield get
         for server in running.values():
             server.process.terminate()
+
+
+@pytest.fixture(scope="session")
+def on_lambda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnLambda]:
+    """on_lambda(artifact, **settings): the function, past its init; the same one for the same arguments."""
+    folder = tmp_path_factory.mktemp("functions")
+    found: dict[tuple[object, ...], Function] = {}
+    with ExitStack() as stack:
+
+        def get(artifact: Path, **settings: str) -> Function:
+            key = (artifact, *sorted(settings.items()))
+            if key not in found:
+                environ = environment(artifact, 8080, settings)
+                found[key] = stack.enter_context(running(environ, folder / f"{len(found)}.log"))
+            return found[key]
+
+        yield get
 
 
 @pytest.fixture

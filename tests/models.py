@@ -65,6 +65,13 @@ class Centred(torch.nn.Module):
         return numbers - numbers.mean(0)
 
 
+class Wide(torch.nn.Module):
+    """FP32 [N, 1] in, each number 800,000 times out: 3.2 MB an item."""
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers.expand(-1, 800_000) * 1.0
+
+
 def tiny_module() -> torch.nn.Module:
     """UINT8 [N, 16, 16, 3] in, FP32 probabilities [N, 6] out."""
     return ImageClassifier(Net(), mean=[127.0] * 3, std=[64.0] * 3).eval()
@@ -91,6 +98,10 @@ def branching() -> Model:
 
 def centred() -> Model:
     return Model(Centred(), {"numbers": torch.ones(1, 3)})
+
+
+def wide() -> Model:
+    return Model(Wide(), {"numbers": torch.ones(1, 1)})
 
 
 def nothing() -> int:

@@ -41,6 +41,7 @@ def test_importing_the_service_leaves_torch_and_numpy_out() -> None:
     modules = _modules("import service.app, sys; print(*sys.modules)")
     assert "service.app" in modules
     assert not modules & {"torch", "torchvision", "numpy", "onnxruntime"}
+    assert not modules & {"service.cloud", "awslambdaric", "apig_wsgi", "functions_framework"}
 
 
 @pytest.mark.parametrize("module", ["model.artifact", "service.server", "service.__main__", "service.protocol"])
@@ -54,6 +55,17 @@ def test_answering_with_aoti_leaves_torch_and_numpy_out(tiny_aoti: Path) -> None
     modules = _modules(ASK, str(tiny_aoti))
     assert "flask" in modules
     assert not modules & {"torch", "torchvision", "numpy", "onnxruntime"}
+
+
+def test_the_function_on_lambda_leaves_out_what_only_some_events_need(tiny_aoti: Path) -> None:
+    modules = _modules(
+        "import os, sys; os.environ['MODEL_DIR'] = sys.argv[1]; import service.cloud.aws_lambda as function\n"
+        "assert function.app.extensions['runtime'].is_ready\n"
+        "print(*sys.modules)",
+        str(tiny_aoti),
+    )
+    assert modules >= {"flask", "apig_wsgi"}
+    assert not modules & {"torch", "torchvision", "numpy", "onnxruntime", "gunicorn", "cloudevents", "sqlalchemy"}
 
 
 def test_answering_with_onnx_leaves_torch_out(tiny_onnx: Path) -> None:

@@ -1,0 +1,52 @@
+"""The application as a function has it: loaded and self-tested before it is asked anything."""
+
+import gc
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model.artifact import Artifact
+from service.preparation import Preparation
+from service.settings import Settings
+from service.telemetry import ledger
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.test import TestResponse
+
+logger = logging.getLogger("kindling")
+
+
+def start(settings: Settings) -> "Flask":
+    """The application, once its model has given eager PyTorch's answer.
+
+    Between invocations the platform lets the process stand still, so it delivers no jobs itself.
+
+    Raises:
+        ArtifactError: there is no artifact to serve, or not on this machine.
+        NotReady: the model has not passed its self-test.
+    """
+    logger.setLevel(settings.log_level.upper())
+    ledger.mark("python")
+    gc.disable()  # imports make no garbage
+    preparation = Preparation(Artifact.read(settings.model_dir), settings)
+    from service import image
+    from service.app import create_app  # Flask, while the libraries load
+
+    image.warm_up()
+    ledger.mark("imports")
+    preparation.finish()
+    app = create_app(replace(settings, embedded_delivery=False))
+    app.extensions["runtime"].wait_until_ready(timeout_s=None)
+    gc.freeze()
+    gc.enable()
+    return app
+
+
+def post_event(app: "Flask", body: bytes, headers: Mapping[str, str]) -> "TestResponse":
+    """What the service answers to a CloudEvent, as a broker would get it."""
+    # Imported when the first event comes: not on the way to readiness.
+    from werkzeug.test import Client
+
+    return Client(app).post("/events", data=body, headers=dict(headers))
