@@ -17,8 +17,8 @@ from service.telemetry import ledger
 # them would wait for libtorch, and all imports with it. Some Pythons have some of them built in, or under other names.
 EXTENSIONS = (
     "PIL._imaging", "_bisect", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_heapq", "_lzma", "_pickle",
-    "_queue", "_random", "_sha512", "_ssl", "_struct", "_uuid", "binascii", "fcntl", "grp", "markupsafe._speedups",
-    "unicodedata", "zlib",
+    "_posixsubprocess", "_queue", "_random", "_sha512", "_ssl", "_struct", "_uuid", "array", "binascii", "fcntl", "grp",
+    "markupsafe._speedups", "select", "unicodedata", "zlib",
 )  # fmt: skip
 
 

@@ -74,14 +74,20 @@ def test_answering_with_onnx_leaves_torch_out(tiny_onnx: Path) -> None:
     assert not modules & {"torch", "torchvision"}
 
 
-def test_no_extension_waits_for_the_libraries() -> None:
+@pytest.mark.parametrize(
+    ("before", "beside"),
+    [("service.__main__", "service.server"), ("service.cloud.startup", "service.app"),
+     ("awslambdaric.bootstrap", "service.app")],
+)  # fmt: skip
+def test_no_extension_waits_for_the_libraries(before: str, beside: str) -> None:
     """The loader opens one library at a time: all that the imports need are opened before libtorch."""
     script = (
         "import sys\n"
-        "from service import __main__, preparation\n"
+        f"import {before}\n"
+        "from service import preparation\n"
         "for name in preparation.EXTENSIONS: preparation.import_if_there(name)\n"
         "opened = {name for name, module in sys.modules.items() if str(getattr(module, '__file__', '')).endswith('.so')}\n"
-        "import service.server\n"
+        f"import service.image, {beside}\nservice.image.warm_up()\n"
         "print(*(name for name, module in sys.modules.items() if name not in opened\n"
         "    and str(getattr(module, '__file__', '')).endswith('.so')))\n"
     )
