@@ -41,13 +41,15 @@ class Service(Flask):
     request_class = Upload
 
 
-def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> Flask:
-    """The WSGI application, its model loading in the background.
+def create_app(
+    settings: Settings, on_failure: Callable[[], None] = lambda: None, runtime: Runtime | None = None
+) -> Flask:
+    """The WSGI application, its model loading in the background; since before, where there is a `runtime`.
 
     Raises:
         ArtifactError: there is no artifact to serve.
     """
-    runtime = Runtime(Artifact.read(settings.model_dir), settings, on_failure)
+    runtime = runtime or Runtime(Artifact.read(settings.model_dir), settings, on_failure)
     app = Service("service", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]

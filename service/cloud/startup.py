@@ -24,21 +24,26 @@ def start(settings: Settings) -> "Flask":
     Between invocations the platform lets the process stand still, so it delivers no jobs itself.
 
     Raises:
-        ArtifactError: there is no artifact to serve, or not on this machine.
-        NotReady: the model has not passed its self-test.
+        ArtifactError: there is no artifact to serve.
+        NotReady: it cannot be served here, or has not passed its self-test.
     """
     logger.setLevel(settings.log_level.upper())
     ledger.mark("python")
     gc.disable()  # imports make no garbage
-    preparation = Preparation(Artifact.read(settings.model_dir), settings)
+    settings = replace(settings, embedded_delivery=False)
+    artifact = Artifact.read(settings.model_dir)
+    # Nobody waits for it but the runtime, which would meet the same fault: there is no fork to come.
+    Preparation(artifact, settings)
     from service import image
-    from service.app import create_app  # Flask, while the libraries load
+    from service.runtime import Runtime
+
+    runtime = Runtime(artifact, settings, on_failure=lambda: None)
+    from service.app import create_app  # Flask, while the model loads
 
     image.warm_up()
     ledger.mark("imports")
-    preparation.finish()
-    app = create_app(replace(settings, embedded_delivery=False))
-    app.extensions["runtime"].wait_until_ready(timeout_s=None)
+    app = create_app(settings, runtime=runtime)
+    runtime.wait_until_ready(timeout_s=None)
     gc.freeze()
     gc.enable()
     return app

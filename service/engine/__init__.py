@@ -7,6 +7,7 @@ memory.py    what glibc and the kernel are told about this process's memory
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from service.engine import memory
 
 Item = tuple[bytes | memoryview, ...]
 """One item of a batch: the raw little-endian elements of each input, or of each output, in the artifact's order."""
+
+# Who asks the system's loader for anything while it opens libtorch waits for that, and keeps the GIL: here nobody does.
+_preparing = threading.Lock()
 
 
 class Engine(Protocol):
@@ -52,7 +56,7 @@ class Plan:
 def prepare(artifact: Artifact, how: Plan) -> None:
     """Load those libraries of the artifact's engine that survive a fork, because they start no thread.
 
-    Called before anything else loads an OpenMP library.
+    Called before anything else loads an OpenMP library; by a second thread, it waits for the first.
 
     Raises:
         ArtifactError: this CPU cannot run the artifact, or its libraries are missing.
@@ -62,20 +66,21 @@ def prepare(artifact: Artifact, how: Plan) -> None:
             f"{artifact.name} is compiled for {artifact.cpu.name}, and this CPU lacks {', '.join(sorted(missing))}: "
             "export it with --cpu x86-64-v3, or on this machine with --cpu native"
         )
-    os.environ["OMP_NUM_THREADS"] = str(how.threads)
-    # Waiting threads that spin take the cores from the ones that work: 829 against 272 ms of CPU for 10 runs.
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    # One arena for each runner, and one for everything else.
-    memory.limit_arenas(how.runners + 1)
-    if artifact.engine == "aoti":
-        from service.engine import aoti
+    with _preparing:
+        os.environ["OMP_NUM_THREADS"] = str(how.threads)
+        # Waiting threads that spin take the cores from the ones that work: 829 against 272 ms of CPU for 10 runs.
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        # One arena for each runner, and one for everything else.
+        memory.limit_arenas(how.runners + 1)
+        if artifact.engine == "aoti":
+            from service.engine import aoti
 
-        aoti.open_libraries(artifact, how)
-    else:
-        # Without this numpy's OpenBLAS, which is not used here, starts a thread for each core.
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"
-        # ONNX Runtime itself starts a thread when it is imported: that is left to `load`.
-        import numpy  # noqa: F401
+            aoti.open_libraries(artifact, how)
+        else:
+            # Without this numpy's OpenBLAS, which is not used here, starts a thread for each core.
+            os.environ["OPENBLAS_NUM_THREADS"] = "1"
+            # ONNX Runtime itself starts a thread when it is imported: that is left to `load`.
+            import numpy  # noqa: F401
 
 
 def load(artifact: Artifact, how: Plan) -> Engine:
@@ -84,8 +89,9 @@ def load(artifact: Artifact, how: Plan) -> Engine:
     Raises:
         ArtifactError: as `prepare` does, or a file is not the exported one.
     """
-    prepare(artifact, how)
+    # While the libraries may still be loading, in another thread.
     artifact.verify()
+    prepare(artifact, how)
     if artifact.engine == "aoti":
         from service.engine.aoti import AotiEngine
 
