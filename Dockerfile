@@ -1,5 +1,6 @@
 # docker build -t kindling .
 # docker build --build-arg ENGINE=onnx --build-arg MODEL=torchvision:resnet50 -t kindling .
+# docker build --target lambda -t kindling:lambda .         docker build --target functions -t kindling:functions .
 
 # ---- export: the model, compiled and checked; nothing of PyTorch goes further than this stage --------------------
 FROM python:3.11-slim-bookworm AS export
@@ -55,6 +56,27 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirem
     && chown -R 65532:65532 service
 USER 65532:65532
 CMD ["watchfiles", "--filter", "python", "python -m service", "service"]
+
+# ---- lambda: for AWS Lambda, which runs it as a user of its own and with nothing to write to but /tmp --------------
+FROM service AS lambda
+COPY requirements/lambda.txt requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/lambda.txt
+USER 65532:65532
+RUN python -c "from service.cloud.aws_lambda import handler as answer; \
+        assert answer({'httpMethod': 'GET', 'path': '/v2/health/ready'}, None)['statusCode'] == 200"
+ENTRYPOINT ["python", "-m", "awslambdaric"]
+CMD ["service.cloud.aws_lambda.handler"]
+
+# ---- functions: for Cloud Run functions; FUNCTION_TARGET is http, or event for events alone ------------------------
+FROM service AS functions
+COPY requirements/functions.txt requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/functions.txt
+USER 65532:65532
+ENV FUNCTION_TARGET=http
+RUN python -m service.cloud.framework & function=$!; \
+    ready() { python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/v2/health/ready')" 2>/dev/null; }; \
+    for try in $(seq 50); do ready && break; sleep 0.2; done; ready && kill $function && wait $function
+CMD ["python", "-m", "service.cloud.framework"]
 
 # ---- runtime: the image, which is not built unless it answers: ready means that the model has passed its self-test --
 FROM service AS runtime

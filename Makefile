@@ -1,6 +1,6 @@
 # make serve   set up, export the model, serve it on http://127.0.0.1:8080
 # make test    set up, then every test that can run on this machine
-# make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx)
+# make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx; TARGET=lambda, TARGET=functions: for those)
 # make bench   the figures of the README, side by side with other servers
 # make bench-cluster   a wake from zero pods, on the cluster, against a hello-world and a tutorial's service
 # make cluster a kind cluster with Knative, for skaffold and the tests; make cluster-delete
@@ -11,6 +11,7 @@
 MODEL ?= efficientnet_lite0
 ENGINE ?= aoti
 PRECISION ?= fp32
+TARGET ?= runtime
 EXPORT_FLAGS ?=
 
 python := .venv/bin/python
@@ -36,8 +37,13 @@ test:
 	@$(MAKE) --no-print-directory export
 	@$(python) -m pytest $(PYTEST_FLAGS)
 
+# Lambda takes one image, and none that BuildKit has put an attestation beside.
+ifeq ($(TARGET),lambda)
+image: export BUILDX_NO_DEFAULT_ATTESTATIONS = 1
+endif
 image:
-	docker build --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) -t kindling:$(ENGINE) .
+	docker build --target $(TARGET) --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) \
+	    -t kindling:$(ENGINE)$(addprefix -,$(filter-out runtime,$(TARGET))) .
 
 bench:
 	@.ci/setup test

@@ -1,5 +1,6 @@
 """The function on AWS Lambda, by the real awslambdaric: its init phase, HTTP in both payload formats, Lambda's limits."""
 
+import base64
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import eager
-from tests.aws import VERSIONS, Function, running
+from tests.aws import VERSIONS, Function, http_answer, running
 from tests.conftest import OnLambda
 from tests.exporting import SINGLE, model_command
 from tests.models import SIDE
@@ -64,6 +65,17 @@ def test_a_picture_in_base64_is_answered(tiny_function: Function, version: str, 
         (label, index) for label, index, _ in eager.labels(picture, 2)
     ]
     assert "run;dur=" in answer.headers[SERVER_TIMING]
+
+
+def test_a_load_balancer_is_answered(onnx_function: Function) -> None:
+    """docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html"""
+    event = {
+        "requestContext": {"elb": {"targetGroupArn": "arn"}}, "httpMethod": "POST", "path": "/infer",
+        "queryStringParameters": {"top": "1"}, "headers": {"host": "lb.example", "content-type": "image/png"},
+        "body": base64.b64encode(PICTURE).decode(), "isBase64Encoded": True,
+    }  # fmt: skip
+    answer = http_answer(onnx_function.invoke(event).value)
+    assert (answer.status, answer.json["labels"][0]["index"]) == (200, eager.labels(PICTURE, 1)[0][1])
 
 
 def test_tensors_are_answered_in_json_and_binary(tiny_function: Function, version: str) -> None:

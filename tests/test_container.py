@@ -26,25 +26,26 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _missing(engine: str) -> str:
+def missing(image: str) -> str:
+    """Why there is no such image to test; nothing where there is."""
     if (
         shutil.which("docker") is None
         or subprocess.run(["docker", "info"], check=False, capture_output=True).returncode
     ):
         return "there is no Docker engine"
-    if subprocess.run(
-        ["docker", "image", "inspect", f"kindling:{engine}"], check=False, capture_output=True
-    ).returncode:
-        return f"there is no image kindling:{engine}: make image ENGINE={engine}"
+    if subprocess.run(["docker", "image", "inspect", image], check=False, capture_output=True).returncode:
+        engine, _, target = image.removeprefix("kindling:").partition("-")
+        return f"there is no image {image}: make image ENGINE={engine}" + (target and f" TARGET={target}")
     return ""
 
 
 @pytest.fixture(params=ENGINES)
 def image(request: pytest.FixtureRequest) -> str:
-    if missing := _missing(request.param):
-        assert not os.environ.get("REQUIRE_DOCKER"), missing
-        pytest.skip(missing)
-    return f"kindling:{request.param}"
+    name = f"kindling:{request.param}"
+    if why := missing(name):
+        assert not os.environ.get("REQUIRE_DOCKER"), why
+        pytest.skip(why)
+    return name
 
 
 @contextmanager
