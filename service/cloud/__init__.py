@@ -4,4 +4,5 @@ startup.py      the application, loaded and self-tested before it is asked anyth
 aws_lambda.py   AWS Lambda: API Gateway and function URLs (apig-wsgi), SQS, EventBridge and its Pipes
 functions.py    Google Cloud Functions: entry points for HTTP and for CloudEvents
 framework.py    `python -m service.cloud.framework`: the functions-framework that calls them
+aws/            CloudFormation: the function with its URL, queue and rule; a pipe; none of it is in an image
 """
