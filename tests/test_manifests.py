@@ -20,7 +20,8 @@ from service.settings import Settings
 from tests.manifests import KNATIVE, Manifest, build, build_command, knative_service, with_components
 from tests.serving import ROOT
 
-OVERLAYS = sorted(path.name for path in (KNATIVE / "overlays").iterdir())
+# test_cloud_run.py has the one that is not for Knative itself.
+OVERLAYS = sorted(path.name for path in (KNATIVE / "overlays").iterdir() if path.name != "cloud-run")
 SERVICES = [*((overlay, "kindling") for overlay in OVERLAYS), ("kind-async", "kindling-worker")]
 COMPONENTS = sorted(path.name for path in (KNATIVE / "components").iterdir())
 AUTOSCALING = "autoscaling.knative.dev"
