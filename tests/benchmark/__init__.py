@@ -2,7 +2,7 @@
 
 __main__.py        arguments and the order of the parts
 lineup.py          what is compared: how each is started and asked
-sides/             the programs compared: hello, eager, mosec, LitServe, the in-process loop
+sides/             the programs compared: hello, eager (also on Lambda), mosec, LitServe, the in-process loop
 environments.py    mosec and LitServe, each in an environment of its own
 process.py         one side: started, asked, weighed, stopped
 photo.py           the picture that is sent, and its right answer
@@ -10,6 +10,7 @@ start.py           part 1: start to first correct prediction, phase by phase
 load.py, post.lua  wrk: requests a second, p50 and p99
 throughput.py      part 2: every side under load, and its memory
 forward.py         part 3: both engines without HTTP
+on_lambda.py       part 4: AWS Lambda's init phase, and the first answer after it
 machine.py         what it was measured on
 figures.py         samples -> medians, minima, ratios against the targets
 report.py          figures -> table and JSON

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 from model.artifact import Artifact, ArtifactError
-from tests.benchmark import environments, forward, load, machine, photo, picture, report, start, throughput
+from tests.benchmark import environments, forward, load, machine, on_lambda, photo, picture, report, start, throughput
 from tests.benchmark.figures import Samples, ratios
 from tests.benchmark.lineup import ENGINES, Places
 from tests.benchmark.process import SideError
 
-PARTS = ("start", "throughput", "forward")
+PARTS = ("start", "throughput", "forward", "lambda")
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part of the three")
+    parser.add_argument("--only", choices=PARTS, help="one part of the four")
     parser.add_argument("--rounds", type=int, metavar="N", help="starts of each side (9)")
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="each load takes (5)")
     parser.add_argument("--quick", action="store_true", help="one short round of everything: to see that it works")
@@ -70,8 +70,10 @@ def _measure(samples: Samples, places: Places, logs: Path, arguments: argparse.N
             samples.start = start.measure(places, logs, arguments.rounds)
         elif part == "throughput":
             samples.served = throughput.measure(places, logs, arguments.load_rounds, arguments.seconds, samples.missing)
-        else:
+        elif part == "forward":
             samples.forward = forward.measure(places, arguments.forward_rounds)
+        else:
+            samples.woken = on_lambda.measure(places, logs, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from statistics import median
 from typing import TypeVar
 
 from tests.benchmark.forward import Forward
-from tests.benchmark.lineup import EAGER, ENGINES, HELLO, LITSERVE, MOSEC, loop, ours
+from tests.benchmark.lineup import EAGER, ENGINES, HELLO, LAMBDA_EAGER, LITSERVE, MOSEC, loop, on_lambda, ours
+from tests.benchmark.on_lambda import Woken
 from tests.benchmark.start import Started
 from tests.benchmark.throughput import Served
 
@@ -22,6 +23,7 @@ class Samples:
     start: dict[str, list[Started]] = field(default_factory=dict)
     served: dict[str, list[Served | None]] = field(default_factory=dict)
     forward: dict[str, list[Forward]] = field(default_factory=dict)
+    woken: dict[str, list[Woken]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
@@ -42,7 +44,7 @@ class Ratio:
 
 def ratios(samples: Samples) -> list[Ratio]:
     """Every ratio that has a target and whose two sides were measured."""
-    found = [*_starts(samples), *_throughputs(samples), *_forwards(samples), *_memories(samples)]
+    found = [*_starts(samples), *_throughputs(samples), *_forwards(samples), *_memories(samples), *_wakes(samples)]
     return [each for each in found if each is not None]
 
 
@@ -85,6 +87,21 @@ def _memories(samples: Samples) -> list[Ratio | None]:
         ratio(f"memory (PSS) after the first prediction, {engine}, by {EAGER}", rows, value, target, at_most=True)
         for engine, target in (("aoti", 0.65), ("onnx", 0.5))
         if (rows := pair(samples.start, ours(engine), EAGER))
+    ]
+
+
+def _wakes(samples: Samples) -> list[Ratio | None]:
+    def init(woken: Woken) -> float:
+        return woken.init_ms
+
+    def answer(woken: Woken) -> float:
+        return woken.first_answer_ms
+
+    return [
+        ratio(f"Lambda, {what}, {engine}, by {EAGER}", rows, value, 0.30, at_most=True)
+        for what, value in (("init phase", init), ("process start to first correct prediction", answer))
+        for engine in ENGINES
+        if (rows := pair(samples.woken, on_lambda(engine), LAMBDA_EAGER))
     ]
 
 

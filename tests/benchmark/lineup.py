@@ -11,10 +11,15 @@ from tests.benchmark.photo import Body, is_espresso
 
 ENGINES = ("aoti", "onnx")
 HELLO, EAGER, MOSEC, LITSERVE = "hello-world Flask", "eager torch", "mosec", "LitServe"
+LAMBDA_EAGER = "Lambda eager torch"
 
 
 def ours(engine: str) -> str:
     return f"kindling {engine}"
+
+
+def on_lambda(engine: str) -> str:
+    return f"Lambda kindling {engine}"
 
 
 def loop(engine: str) -> str:

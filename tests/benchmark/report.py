@@ -22,6 +22,10 @@ MEMORY = (
     ("side", "first PSS", "first RSS", "then PSS", "then RSS"),
 )
 FORWARD = ("Forward, all runners busy", ("engine", "median ms", "min ms", "images/s"))
+LAMBDA = (
+    "AWS Lambda (awslambdaric), ms from process start",
+    ("side", "init: median", "min", "first correct prediction: median", "min"),
+)
 RATIOS = ("Ratios", ("what", "median of rounds", "of bests", "target", ""))
 
 
@@ -44,6 +48,8 @@ def text(samples: Samples, ratios: Sequence[Ratio], machine: dict[str, Any]) -> 
         parts.append(table(*MEMORY, _memories(samples)))
     if samples.forward:
         parts.append(table(*FORWARD, _forwards(samples)))
+    if samples.woken:
+        parts.append(table(*LAMBDA, _wakes(samples)))
     parts.append(table(*RATIOS, map(ratio_row, ratios)))
     if samples.missing:
         parts.append("Missing\n" + "\n".join(f"  {each}" for each in samples.missing))
@@ -93,6 +99,12 @@ def _forwards(samples: Samples) -> Iterable[tuple[str, ...]]:
         times = [each.run_ms for each in found]
         rate = median(each.per_s for each in found)
         yield name, f"{median(times):.1f}", f"{min(times):.1f}", f"{rate:.0f}"
+
+
+def _wakes(samples: Samples) -> Iterable[tuple[str, ...]]:
+    for name, found in samples.woken.items():
+        init, answer = [each.init_ms for each in found], [each.first_answer_ms for each in found]
+        yield name, f"{median(init):.0f}", f"{min(init):.0f}", f"{median(answer):.0f}", f"{min(answer):.0f}"
 
 
 def ratio_row(ratio: Ratio) -> tuple[str, ...]:
