@@ -46,3 +46,9 @@ def knative_service(manifests: list[Manifest], name: str = "kindling") -> Manife
         if each["apiVersion"] == "serving.knative.dev/v1" and each["metadata"]["name"] == name
     )
     return service
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> Manifest:
+    """The only one of a kind of Kubernetes' own or of Eventing's."""
+    (found,) = (each for each in manifests if each["kind"] == kind and each["apiVersion"] != "serving.knative.dev/v1")
+    return found

@@ -20,8 +20,9 @@ from service.settings import Settings
 from tests.manifests import KNATIVE, Manifest, build, build_command, knative_service, with_components
 from tests.serving import ROOT
 
-# test_cloud_run.py has the one that is not for Knative itself.
-OVERLAYS = sorted(path.name for path in (KNATIVE / "overlays").iterdir() if path.name != "cloud-run")
+# Where `kindling` is no service of Knative itself: test_cloud_run.py and test_deployment.py have those.
+ELSEWHERE = ("cloud-run", "deployment")
+OVERLAYS = sorted(path.name for path in (KNATIVE / "overlays").iterdir() if path.name not in ELSEWHERE)
 SERVICES = [*((overlay, "kindling") for overlay in OVERLAYS), ("kind-async", "kindling-worker")]
 COMPONENTS = sorted(path.name for path in (KNATIVE / "components").iterdir())
 AUTOSCALING = "autoscaling.knative.dev"
