@@ -2,5 +2,6 @@
 
 conftest.py   the cluster, the image in it, a namespace of our own
 knative.py    Cluster: apply, wait, look, delete; Route: requests through the gateway
+deployment.py Deployed: overlays/deployment, which has no Knative in it, at its node port
 load.py       Load: clients that ask all the time, and what became of every request; burst: all at the same time
 """

@@ -28,12 +28,13 @@ READY_S = 180.0
 
 @dataclass(frozen=True)
 class Route:
-    """Requests through the gateway, to the service that `host` names."""
+    """Requests through the gateway, or to another address, to the service that `host` names."""
 
     host: str
+    address: tuple[str, int] = GATEWAY
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(*GATEWAY, timeout=90)
+        return http.client.HTTPConnection(*self.address, timeout=90)
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """One request on a connection of its own; a dict as `body` is sent as JSON."""
@@ -61,6 +62,10 @@ class Pod:
     @classmethod
     def of(cls, found: Any) -> "Pod":
         return cls(found.metadata.name, found.metadata.labels["serving.knative.dev/revision"])
+
+
+def is_ready(pod: Any) -> bool:
+    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
 
 
 class Cluster:
@@ -124,15 +129,14 @@ class Cluster:
 
     def all_pods(self, service: str = "kindling") -> list[Any]:
         """The pods of a service, those on their way out included."""
-        selector = f"serving.knative.dev/service={service}"
+        return self.labelled(f"serving.knative.dev/service={service}")
+
+    def labelled(self, selector: str) -> list[Any]:
+        """The pods with these labels, those on their way out included."""
         return list(self.core.list_namespaced_pod(self.namespace, label_selector=selector).items)
 
     def ready_pods(self, service: str = "kindling") -> list[Any]:
-        return [
-            pod
-            for pod in self.pods(service)
-            if any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
-        ]
+        return [pod for pod in self.pods(service) if is_ready(pod)]
 
     def delete_pod(self, name: str) -> None:
         """Graceful, as `kubectl delete pod`."""
@@ -169,7 +173,11 @@ class Cluster:
     def requests(self, service: str = "kindling") -> dict[Pod, Counter[tuple[str, int]]]:
         """How many requests each pod has answered, by route and status, as its own metrics tell."""
         placed = (each for each in self.all_pods(service) if each.status.pod_ip)
-        return {Pod.of(each): _requests(self._metrics(each.metadata.name)) for each in placed}
+        return {Pod.of(each): self.requests_to(each.metadata.name) for each in placed}
+
+    def requests_to(self, pod: str) -> Counter[tuple[str, int]]:
+        """The same of one pod; nothing when it is gone meanwhile."""
+        return _requests(self._metrics(pod))
 
     def _metrics(self, pod: str) -> str:
         """GET /metrics of one pod; empty when it is gone meanwhile."""

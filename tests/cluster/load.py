@@ -31,13 +31,15 @@ class Asked:
 class Load:
     """`with Load(route, picture, "espresso", clients=4) as load:` asks until the block ends.
 
-    Each client sends its next request as soon as it has the answer to the last one, over one connection that it keeps.
+    Each client sends its next request as soon as it has the answer to the last one, over one connection that it keeps;
+    with a pause it comes again on a new one.
     """
 
-    def __init__(self, route: Route, picture: bytes, label: str, clients: int) -> None:
+    def __init__(self, route: Route, picture: bytes, label: str, clients: int, pause_s: float = 0.0) -> None:
         self._route = route
         self._picture = picture
         self._label = label
+        self._pause_s = pause_s
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._ask_on) for _ in range(clients)]
         self.asked: list[Asked] = []
@@ -71,8 +73,9 @@ class Load:
     def _ask_on(self) -> None:
         while not self._stopping.is_set():
             with closing(self._route.connect()) as connection:
-                while not self._stopping.is_set() and self._ask(connection):
+                while self._ask(connection) and not self._pause_s and not self._stopping.is_set():
                     pass
+            self._stopping.wait(self._pause_s)
 
     def _ask(self, connection: http.client.HTTPConnection) -> bool:
         """One request; whether the connection can take another."""
