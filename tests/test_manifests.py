@@ -21,9 +21,10 @@ from tests.manifests import KNATIVE, Manifest, build, build_command, knative_ser
 from tests.serving import ROOT
 
 # Where `kindling` is no service of Knative itself: test_cloud_run.py and test_deployment.py have those.
-ELSEWHERE = ("cloud-run", "deployment")
+ELSEWHERE = ("cloud-run", "deployment", "hybrid")
 OVERLAYS = sorted(path.name for path in (KNATIVE / "overlays").iterdir() if path.name not in ELSEWHERE)
-SERVICES = [*((overlay, "kindling") for overlay in OVERLAYS), ("kind-async", "kindling-worker")]
+WORKERS = ("kind-async", "hybrid")
+SERVICES = [*((each, "kindling") for each in OVERLAYS), *((each, "kindling-worker") for each in WORKERS)]
 COMPONENTS = sorted(path.name for path in (KNATIVE / "components").iterdir())
 AUTOSCALING = "autoscaling.knative.dev"
 

@@ -109,27 +109,32 @@ def deployed(
     api: client.ApiClient, image: str, photo: bytes, change: Callable[[Manifest], None] = lambda _: None
 ) -> Iterator[Async]:
     """Everything ready, the recorder subscribed to the replies; `change` is made to both services."""
-    folder = KNATIVE / "components" / "jobs-postgres"
-    subprocess.run(["docker", "build", "--quiet", "--tag", POSTGRES, str(folder)], check=True, capture_output=True)
-    load_image(POSTGRES, POSTGRES)
+    load_postgres()
     with own_namespace(api) as cluster:
         for manifest in [*build(KNATIVE / "overlays" / "kind-async"), *_recorder(image, photo)]:
             if manifest["apiVersion"] == "serving.knative.dev/v1":
                 with_image(manifest, image)
                 change(manifest)
             if manifest["kind"] == "StatefulSet":
-                manifest["spec"]["template"]["spec"]["containers"][0]["image"] = POSTGRES
+                with_image(manifest, POSTGRES)
             cluster.apply(manifest)
         for name in ("kindling", "kindling-worker"):
             cluster.wait_ready(name)
         for kind, name in (("Broker", "default"), ("Trigger", "kindling-worker"), ("Trigger", "recorder")):
-            eventually(partial(_is_ready, cluster, kind, name), UP_S, f"{kind} {name}")
+            eventually(partial(is_ready, cluster, kind, name), UP_S, f"{kind} {name}")
         kindling = Async(cluster, cluster.route())
         eventually(kindling.delivers, UP_S, "a reply to an event")
         yield kindling
 
 
-def _is_ready(cluster: Cluster, kind: str, name: str) -> bool:
+def load_postgres() -> None:
+    """The image of components/jobs-postgres in the cluster."""
+    folder = KNATIVE / "components" / "jobs-postgres"
+    subprocess.run(["docker", "build", "--quiet", "--tag", POSTGRES, str(folder)], check=True, capture_output=True)
+    load_image(POSTGRES, POSTGRES)
+
+
+def is_ready(cluster: Cluster, kind: str, name: str) -> bool:
     found = cluster.get("eventing.knative.dev/v1", kind, name)
     return bool(cluster.condition(found).get("status") == "True")
 
