@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmark import load, machine, photo
-from tests.benchmark.cluster import cold, environment, images, later, lineup, picture, report, scale, warm
+from tests.benchmark.cluster import cold, environment, images, later, lineup, picture, places, report, scale, warm
 from tests.benchmark.cluster.environment import BenchmarkError
 from tests.benchmark.cluster.figures import Samples, ratios
 from tests.benchmark.cluster.lineup import Side
@@ -16,7 +16,7 @@ from tests.benchmark.load import LoadError
 from tests.cluster.asynchronous import deployed
 from tests.cluster.knative import own_namespace
 
-PARTS = ("cold", "scale", "warm", "later", "size")
+PARTS = ("cold", "scale", "warm", "later", "places", "size")
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     except (BenchmarkError, LoadError) as fault:
         print(f"benchmark stopped: {fault}", file=sys.stderr)
         stopped = True
-    if not stopped or samples.cold or samples.scale or samples.later:
+    if not stopped or samples.cold or samples.scale or samples.later or samples.places:
         every, stolen = (now - then for now, then in zip(machine.cpu_ticks(), before, strict=True))
         _report(samples, folder, machine.describe() | {"stolen": round(stolen / max(1, every), 3)})
     return int(stopped)
@@ -48,7 +48,7 @@ def _report(samples: Samples, folder: Path, described: dict[str, Any]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark.cluster", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part of the five")
+    parser.add_argument("--only", choices=PARTS, help="one part of the six")
     parser.add_argument("--rounds", type=int, metavar="N", help="cold requests to each side (15)")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="each load takes (10)")
     parser.add_argument(
@@ -84,6 +84,10 @@ def _measure(samples: Samples, folder: Path, arguments: argparse.Namespace) -> N
                     samples.later = later.measure(
                         kindling, jpeg, arguments.load_rounds, arguments.seconds, samples.missing
                     )
+            elif part == "places":
+                samples.places = places.measure(
+                    cold.Place(cluster, names), sides[0], arguments.scale_rounds, folder / "logs", samples.missing
+                )
             else:
                 _on_cluster(part, samples, cold.Place(cluster, names), sides, arguments)
 

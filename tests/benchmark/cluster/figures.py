@@ -6,6 +6,7 @@ from statistics import median
 
 from tests.benchmark.cluster.images import Size
 from tests.benchmark.cluster.later import Later
+from tests.benchmark.cluster.places import Placed
 from tests.benchmark.cluster.scale import Grown
 from tests.benchmark.cluster.timeline import Wake
 from tests.benchmark.cluster.warm import Warm
@@ -23,6 +24,7 @@ class Samples:
     scale: list[Grown] = field(default_factory=list)
     warm: dict[str, list[Warm | None]] = field(default_factory=dict)
     later: list[Later] = field(default_factory=list)
+    places: dict[str, list[Placed]] = field(default_factory=dict)
     size: dict[str, Size] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 

@@ -29,6 +29,10 @@ LATER = (
     ("of 8 clients, requests/s", "events/s", "through the Broker", "p99 of another client, ms: alone",
      "beside those events", "beside those requests", "a request, ms", "202 to result"),
 )  # fmt: skip
+PLACES = (
+    "In every place, ms: from the beginning to the first correct answer, then one client, medians",
+    ("place", "first answer", "min", "p50", "p95", "rounds"),
+)
 SIZE = (
     "Image, MB: with the base image, and what is added to it",
     ("side", "on disk", "compressed", "added", "added, compressed"),
@@ -56,6 +60,8 @@ def text(samples: Samples, ratios: Sequence[Ratio], machine: dict[str, Any]) -> 
     if samples.later:
         columns = zip(*map(astuple, samples.later), strict=True)
         parts.append(table(*LATER, [tuple(f"{median(each):.0f}" for each in columns)]))
+    if any(samples.places.values()):
+        parts.append(table(*PLACES, _places(samples)))
     if samples.size:
         parts.append(table(*SIZE, _sizes(samples)))
     if ratios:
@@ -102,6 +108,14 @@ def _loads(samples: Samples) -> Iterable[tuple[str, ...]]:
             )
             cells.append(f"{p50_ms:.0f} / {p99_ms:.0f}, {per_s:.1f}/s")
         yield name, *cells, str(sum(load.failed for each in found for load in each.loads))
+
+
+def _places(samples: Samples) -> Iterable[tuple[str, ...]]:
+    for name, rounds in samples.places.items():
+        if rounds:
+            first, p50, p95 = zip(*map(astuple, rounds), strict=True)
+            cells = (median(first), min(first), median(p50), median(p95))
+            yield name, *(f"{each:.0f}" for each in cells), str(len(rounds))
 
 
 def _sizes(samples: Samples) -> Iterable[tuple[str, ...]]:
