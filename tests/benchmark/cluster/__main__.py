@@ -16,7 +16,7 @@ from tests.benchmark.load import LoadError
 from tests.cluster.asynchronous import deployed
 from tests.cluster.knative import own_namespace
 
-PARTS = ("cold", "scale", "warm", "later", "places", "size")
+PARTS = ("cold", "scale", "warm", "later", "size", "places")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Part 5: the same photo through every place that the service runs in, from nothing to the answer, and warm."""
+"""Part 6: the same photo through every place that the service runs in, from nothing to the answer, and warm."""
 
 import subprocess
 import sys
