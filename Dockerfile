@@ -1,5 +1,6 @@
 # docker build -t kindling .
 # docker build --build-arg ENGINE=onnx --build-arg MODEL=torchvision:resnet50 -t kindling .
+# docker build --build-arg EXTRA=s3 -t kindling .
 # docker build --target lambda -t kindling:lambda .         docker build --target functions -t kindling:functions .
 
 # ---- export: the model, compiled and checked; nothing of PyTorch goes further than this stage --------------------
@@ -26,9 +27,11 @@ RUN .venv/bin/python -c "import json; print(json.load(open('artifact/artifact.js
 FROM python:3.11-slim-bookworm AS deps
 WORKDIR /app
 COPY --from=export /app/engine .
-COPY requirements/aoti.txt requirements/onnx.txt requirements/
+COPY requirements/aoti.txt requirements/onnx.txt requirements/s3.txt requirements/
+# s3: for an event's `dataref` in S3
+ARG EXTRA=
 RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --prefix /packages \
-        --requirement "requirements/$(cat engine).txt" \
+        --requirement "requirements/$(cat engine).txt" ${EXTRA:+--requirement "requirements/$EXTRA.txt"} \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /packages
 
 # ---- service: what changes least comes first ---------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +13,9 @@ from urllib.parse import urlsplit
 # where `make serve` exports to
 DEFAULT_MODEL_DIR = Path("build/efficientnet_lite0-aoti-fp32")
 URL = "http://HOST/PATH or https://HOST/PATH"
+S3_URL = "s3://BUCKET/PATH"
+# A name of S3 (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html), and no ARN of something else.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class SettingsError(Exception):
@@ -52,9 +57,11 @@ class Settings:
         True, "whether this process delivers jobs itself; not where it stands still between requests"
     )
     dataref_allow: tuple[str, ...] = _setting(
-        (), "beginnings of URLs, with commas, from which an event's `dataref` may be fetched"
+        (), "beginnings of URLs (`https://`, `http://`, `s3://`), with commas, of what an event's `dataref` may name"
     )
-    dataref_allow_private: bool = _setting(False, "whether those may have addresses that are not public")
+    dataref_allow_private: bool = _setting(
+        False, "whether hosts of those may have addresses that are not public; S3's endpoint may in any case"
+    )
     aws_lambda_function_memory_size: int = _setting(
         0, "MB of memory (Lambda sets it), with which it gives CPU: one for each 1769 MB; 0: not on Lambda", 0
     )
@@ -101,6 +108,13 @@ class Settings:
         return rows
 
 
+def is_of_s3(url: str) -> bool:
+    """Whether it is s3://BUCKET, or has a key, too."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    usable = key.isascii() and key.isprintable() and not set(key) & set(" ?#")
+    return url.startswith("s3://") and usable and _BUCKET.fullmatch(bucket) is not None
+
+
 def _parse(text: str, kind: Any, low: float | None) -> Any:
     """`text` as a setting of type `kind`; the ValueError says what was wanted."""
     if kind in (str, str | None):
@@ -113,8 +127,10 @@ def _parse(text: str, kind: Any, low: float | None) -> Any:
         return Path(text)
     if kind == tuple[str, ...]:
         urls = tuple(url for each in text.split(",") if (url := each.strip()))
-        if not all(map(_is_url, urls)):
-            raise ValueError(f"{URL}, and commas between them")
+        if not all(_is_url(url) or is_of_s3(url) for url in urls):
+            raise ValueError(f"{URL} or {S3_URL}, and commas between them")
+        if any(map(is_of_s3, urls)) and find_spec("botocore") is None:
+            raise ValueError("for s3:// the package botocore: install it, or build the image with EXTRA=s3")
         return urls
     wanted = ("a whole number" if kind is int else "a number") + ("" if low is None else f" of at least {low:g}")
     try:

@@ -7,7 +7,7 @@ import pytest
 from tests.serving import HOST, free_port
 from tests.test_imports import _modules
 
-LIBRARIES = {"sqlalchemy", "psycopg", "sqlite3", "cloudevents"}
+LIBRARIES = {"sqlalchemy", "psycopg", "sqlite3", "cloudevents", "botocore"}
 WATCH = """
 import io, sys
 from PIL import Image

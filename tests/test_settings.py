@@ -59,8 +59,31 @@ def test_a_malformed_port_is_never_replaced(value: str) -> None:
 @pytest.mark.parametrize("value", ["bucket", "ftp://bucket/", "https://", "https://bucket:0/", "https://b, http://[x"])
 def test_a_url_that_could_never_be_fetched_is_told_at_start(value: str) -> None:
     url = "http://HOST/PATH or https://HOST/PATH"
-    assert _faults({"DATAREF_ALLOW": value}) == [f"DATAREF_ALLOW={value!r}: wanted {url}, and commas between them"]
+    assert _faults({"DATAREF_ALLOW": value}) == [
+        f"DATAREF_ALLOW={value!r}: wanted {url} or s3://BUCKET/PATH, and commas between them"
+    ]
     assert _faults({"K_SINK": value}) == [f"K_SINK={value!r}: wanted {url}"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["s3:", "s3://", "s3:///key", "s3://ab", "s3://Photos/", "s3://photos:443/", "s3://user@photos/", "s3://photos?a",
+     "s3://arn:aws:s3:eu-west-1:1:accesspoint/a", "s3://photos/a b", "s3://photos/?a", "s3://photos/#a", "S3://photos"],
+)  # fmt: skip
+def test_what_is_no_bucket_is_told_at_start(value: str) -> None:
+    (fault,) = _faults({"DATAREF_ALLOW": value})
+    assert "wanted http://HOST/PATH or https://HOST/PATH or s3://BUCKET/PATH" in fault
+    assert Settings.from_env({"DATAREF_ALLOW": "s3://photos, s3://a.b-c/d/"}).dataref_allow == (
+        "s3://photos",
+        "s3://a.b-c/d/",
+    )
+
+
+def test_s3_without_its_package_is_told_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.settings.find_spec", lambda _: None)
+    assert _faults({"DATAREF_ALLOW": "s3://photos/"}) == [
+        "DATAREF_ALLOW='s3://photos/': wanted for s3:// the package botocore: install it, or build the image with EXTRA=s3"
+    ]
 
 
 @pytest.mark.parametrize("value", ["{", "[]", '{"extensions": []}', '{"extensions": {"a": 1}}'])

@@ -6,6 +6,7 @@ event.py      pure: CloudEvents in HTTP's three modes <-> what they ask for, and
 strict.py     pure: CloudEvents by the letter of the specification; event.schema.json describes ours
 dataref.py    the data of an event from where its `dataref` says
 work.py       Work: computed once, however often it is delivered
+s3.py         the same from S3, or a store with its protocol
 lease.py      Leases: who computes a job, as long as it lives
 delivery.py   to a broker (K_SINK), or by the rules of a broker to this process itself
 queue.py      DeliveryQueue: what the latter has to send, and when
