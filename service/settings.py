@@ -56,6 +56,9 @@ class Settings:
     embedded_delivery: bool = _setting(
         True, "whether this process delivers jobs itself; not where it stands still between requests"
     )
+    delivery_url: str = _setting(
+        "", "where this process delivers jobs: `/events` of a worker with the same database; unset: its own"
+    )
     dataref_allow: tuple[str, ...] = _setting(
         (), "beginnings of URLs (`https://`, `http://`, `s3://`), with commas, of what an event's `dataref` may name"
     )
@@ -89,8 +92,8 @@ class Settings:
             faults.append(f"LOG_LEVEL={level!r}: wanted debug, info, warning or error")
         if values.get("port", 1) > 65535:
             faults.append(f"PORT={str(values['port'])!r}: wanted a port up to 65535")
-        if (sink := values.get("k_sink")) and not _is_url(sink):
-            faults.append(f"K_SINK={sink!r}: wanted {URL}")
+        urls = {name: url for name in ("k_sink", "delivery_url") if (url := values.get(name))}
+        faults += [f"{name.upper()}={url!r}: wanted {URL}" for name, url in urls.items() if not _is_url(url)]
         if (overrides := values.get("k_ce_overrides")) and not _are_overrides(overrides):
             faults.append(f'K_CE_OVERRIDES={overrides!r}: wanted {{"extensions": {{"NAME": "VALUE"}}}}')
         if faults:

@@ -24,7 +24,8 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
         "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "max_body_bytes": 1000, "max_request_items": 5,
         "max_image_pixels": 100, "database_url": "sqlite:///jobs", "job_ttl_s": 60, "max_result_bytes": 2000,
-        "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}", "dataref_allow": ("https://bucket/",),
+        "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}",
+        "delivery_url": "http://worker/events", "dataref_allow": ("https://bucket/",),
         "dataref_allow_private": True, "libtorch_dir": Path("lib"), "log_level": "debug", "embedded_delivery": False,
         "aws_lambda_function_memory_size": 1769,
     }  # fmt: skip
@@ -62,7 +63,8 @@ def test_a_url_that_could_never_be_fetched_is_told_at_start(value: str) -> None:
     assert _faults({"DATAREF_ALLOW": value}) == [
         f"DATAREF_ALLOW={value!r}: wanted {url} or s3://BUCKET/PATH, and commas between them"
     ]
-    assert _faults({"K_SINK": value}) == [f"K_SINK={value!r}: wanted {url}"]
+    for name in ("K_SINK", "DELIVERY_URL"):
+        assert _faults({name: value}) == [f"{name}={value!r}: wanted {url}"]
 
 
 @pytest.mark.parametrize(

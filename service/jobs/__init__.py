@@ -8,7 +8,7 @@ dataref.py    the data of an event from where its `dataref` says
 work.py       Work: computed once, however often it is delivered
 s3.py         the same from S3, or a store with its protocol
 lease.py      Leases: who computes a job, as long as it lives
-delivery.py   to a broker (K_SINK), or by the rules of a broker to this process itself
+delivery.py   to a broker (K_SINK), or by the rules of a broker to this process itself or a worker
 queue.py      DeliveryQueue: what the latter has to send, and when
 post.py       one event by HTTP, and what was said to that
 job.py        Job, and the statuses that it goes through

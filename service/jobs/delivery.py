@@ -1,4 +1,4 @@
-"""Where request events go: to a broker (K_SINK), or, without one, to this process itself by the rules of a broker."""
+"""Where request events go: to a broker (K_SINK), or, by the rules of one, to this process itself or a worker."""
 
 import fcntl
 import json
@@ -69,7 +69,7 @@ class Nobody:
 
 
 class Embedded:
-    """Delivers what is due in the store to `url`, this service's own address, as real requests.
+    """Delivers what is due in the store to `url`, this service's own address or a worker's, as real requests.
 
     Of the processes that share a database in a file one delivers; whoever is next goes on with what that one has left.
     Those that share PostgreSQL all do, and what one has left is due again when its time is over.

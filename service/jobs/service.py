@@ -254,7 +254,7 @@ class Jobs:
             if not settings.embedded_delivery:
                 return _Opened(store, work, Nobody())
             host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
-            url = f"http://{host}:{settings.port}/events"
+            url = settings.delivery_url or f"http://{host}:{settings.port}/events"
             return _Opened(store, work, Embedded(store, url, PER_RUNNER * self._runtime.runners, timeout_s))
         except (StoreError, OSError) as fault:
             self._reopen_s = time.monotonic() + REOPEN_S
