@@ -20,6 +20,7 @@ from tests.pictures import encoded, photo
 ENGINES = ("aoti", "onnx")
 COFFEE = pictures.folder() / "coffee.png"
 ESPRESSO = 967
+LIMITS = ("--cpus", "1", "--memory", "512m")
 
 
 def docker(*arguments: str) -> str:
@@ -115,9 +116,11 @@ def test_image_holds_neither_torch_nor_compiler_nor_the_other_engine(image: str)
 
 
 def test_runners_follow_the_cpu_limit(image: str) -> None:
-    with running(image, "--cpus", "1") as (container, _):
-        logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True).stderr
-    assert "is ready: 1 x 1 threads" in logs
+    """Of whichever version the engine's cgroups are."""
+    for limits, runners in ((LIMITS, 1), (("--cpus", "0.5"), 1), (("--cpus", "2"), min(2, os.cpu_count() or 1))):
+        with running(image, *limits) as (container, _):
+            logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True).stderr
+        assert f"is ready: {runners} x 1 threads" in logs
 
 
 def test_docker_stop_under_load_loses_no_request(image: str) -> None:
@@ -133,7 +136,7 @@ def test_docker_stop_under_load_loses_no_request(image: str) -> None:
                 faults.append(getattr(fault, "reason", fault))
                 return
 
-    with running(image) as (container, address):
+    with running(image, *LIMITS) as (container, address):
         clients = [threading.Thread(target=client, args=(address, COFFEE.read_bytes())) for _ in range(6)]
         for each in clients:
             each.start()
