@@ -5,8 +5,10 @@ import os
 import select
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from gunicorn import util
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
@@ -42,6 +44,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 while select.select([listener], [], [], handshake_s)[0]:
                     self.accept(listener)
                 listener.close()
+
+    def handle(self, conn: Any) -> Any:
+        """As gunicorn's; a connection that ends is waited for here, by one of many threads.
+
+        The caller has up to 2 s to close its end (`util.close_graceful`). gunicorn waits in the thread that accepts, so
+        that one caller who is slow to close holds up all others.
+        """
+        result = super().handle(conn)
+        if result is False:
+            with suppress(OSError):
+                util.close_graceful(conn.sock.dup())
+                # Now there is nothing left to wait for.
+                conn.sock.shutdown(socket.SHUT_RD)
+        return result
 
 
 class Server(BaseApplication):  # type: ignore[misc]

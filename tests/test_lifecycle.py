@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,16 @@ def _is_refused(server: Server) -> bool:
     except (ConnectionRefusedError, ConnectionResetError):  # reset: the door closed between SYN and ACK
         return True
     return False
+
+
+def test_callers_who_do_not_close_hold_up_nobody(tiny_aoti: Path, tmp_path: Path) -> None:
+    """gunicorn gives each 2 s to close, one after the other, and accepts nobody meanwhile."""
+    asked = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with serving(tiny_aoti, tmp_path / "log") as server, ExitStack() as stack:
+        before = time.monotonic()
+        for _ in range(CLIENTS):
+            caller = stack.enter_context(socket.create_connection((HOST, server.port), timeout=60))
+            caller.sendall(asked)
+            assert caller.recv(65536).startswith(b"HTTP/1.1 200")
+        assert time.monotonic() - before < CLIENTS
+        assert server.stop() == 0
