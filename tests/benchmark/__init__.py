@@ -11,6 +11,7 @@ load.py, post.lua  wrk: requests a second, p50 and p99
 throughput.py      part 2: every side under load, and its memory
 forward.py         part 3: both engines without HTTP
 on_lambda.py       part 4: AWS Lambda's init phase, and the first answer after it
+limits.py          part 5, only by `--only docker`: the images under limits of CPU and memory
 machine.py         what it was measured on
 figures.py         samples -> medians, minima, ratios against the targets
 report.py          figures -> table and JSON

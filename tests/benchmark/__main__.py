@@ -6,12 +6,26 @@ import sys
 from pathlib import Path
 
 from model.artifact import Artifact, ArtifactError
-from tests.benchmark import environments, forward, load, machine, on_lambda, photo, picture, report, start, throughput
+from tests.benchmark import (
+    environments,
+    forward,
+    limits,
+    load,
+    machine,
+    on_lambda,
+    photo,
+    picture,
+    report,
+    start,
+    throughput,
+)
 from tests.benchmark.figures import Samples, ratios
 from tests.benchmark.lineup import ENGINES, Places
 from tests.benchmark.process import SideError
 
 PARTS = ("start", "throughput", "forward", "lambda")
+# Of the images, which `make image` builds: only when it is asked for.
+DOCKER = "docker"
 
 
 def main() -> int:
@@ -39,7 +53,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part of the four")
+    parser.add_argument("--only", choices=(*PARTS, DOCKER), help="one part; docker is none of the others")
     parser.add_argument("--rounds", type=int, metavar="N", help="starts of each side (9)")
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="each load takes (5)")
     parser.add_argument("--quick", action="store_true", help="one short round of everything: to see that it works")
@@ -55,8 +69,9 @@ def _places(folder: Path, only: str | None, missing: list[str]) -> Places:
     for path in artifacts.values():
         Artifact.read(path)
     pythons = {}
-    if only in (None, "throughput"):
+    if only in (None, "throughput", DOCKER):
         load.check()
+    if only in (None, "throughput"):
         pythons = environments.install(folder, missing)
     jpeg, wrapped = photo.make(folder)
     return Places(artifacts, jpeg, wrapped, pythons)
@@ -72,6 +87,8 @@ def _measure(samples: Samples, places: Places, logs: Path, arguments: argparse.N
             samples.served = throughput.measure(places, logs, arguments.load_rounds, arguments.seconds, samples.missing)
         elif part == "forward":
             samples.forward = forward.measure(places, arguments.forward_rounds)
+        elif part == DOCKER:
+            samples.limited = limits.measure(places, arguments.load_rounds, arguments.seconds)
         else:
             samples.woken = on_lambda.measure(places, logs, arguments.rounds)
 

@@ -6,6 +6,7 @@ from statistics import median
 from typing import TypeVar
 
 from tests.benchmark.forward import Forward
+from tests.benchmark.limits import Limited, limited
 from tests.benchmark.lineup import EAGER, ENGINES, HELLO, LAMBDA_EAGER, LITSERVE, MOSEC, loop, on_lambda, ours
 from tests.benchmark.on_lambda import Woken
 from tests.benchmark.start import Started
@@ -24,6 +25,7 @@ class Samples:
     served: dict[str, list[Served | None]] = field(default_factory=dict)
     forward: dict[str, list[Forward]] = field(default_factory=dict)
     woken: dict[str, list[Woken]] = field(default_factory=dict)
+    limited: dict[str, list[Limited]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
@@ -45,6 +47,7 @@ class Ratio:
 def ratios(samples: Samples) -> list[Ratio]:
     """Every ratio that has a target and whose two sides were measured."""
     found = [*_starts(samples), *_throughputs(samples), *_forwards(samples), *_memories(samples), *_wakes(samples)]
+    found += _limits(samples)
     return [each for each in found if each is not None]
 
 
@@ -103,6 +106,27 @@ def _wakes(samples: Samples) -> list[Ratio | None]:
         for engine in ENGINES
         if (rows := pair(samples.woken, on_lambda(engine), LAMBDA_EAGER))
     ]
+
+
+def _limits(samples: Samples) -> list[Ratio | None]:
+    """By the quota more CPU is more requests, and more runners than CPUs are only a longer wait."""
+
+    def per_s(found: Limited) -> float:
+        return found.loads[0].per_s
+
+    def p99(found: Limited) -> float:
+        return found.loads[-1].p99_ms
+
+    rows: list[Ratio | None] = []
+    for engine in ENGINES:
+        half, one, two = (limited(engine, cpus) for cpus in ("0.5", "1", "2"))
+        unaware = limited(engine, "1", is_aware=False)
+        for side, target in ((half, 0.4), (two, 1.6)):
+            rows.append(
+                ratio(f"throughput, {side} by 1", pair(samples.limited, side, one), per_s, target, at_most=False)
+            )
+        rows.append(ratio(f"p99, {one} by 2 runners", pair(samples.limited, one, unaware), p99, 1.0, at_most=True))
+    return rows
 
 
 def pair(found: Mapping[str, Sequence[T | None]], one: str, other: str) -> list[tuple[T, T]]:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+from tests.benchmark import limits
 from tests.benchmark.figures import AT, Ratio, Samples
 from tests.benchmark.process import Memory
 from tests.benchmark.throughput import CONCURRENCIES
@@ -25,6 +26,10 @@ FORWARD = ("Forward, all runners busy", ("engine", "median ms", "min ms", "image
 LAMBDA = (
     "AWS Lambda (awslambdaric), ms from process start",
     ("side", "init: median", "min", "first correct prediction: median", "min"),
+)
+DOCKER = (
+    "docker run --memory 512m: requests a second, p50 and p99 in ms, medians; and the most memory, MB",
+    ("side", *(f"at {each}" for each in limits.CONCURRENCIES), "memory", "failed"),
 )
 RATIOS = ("Ratios", ("what", "median of rounds", "of bests", "target", ""))
 
@@ -50,6 +55,8 @@ def text(samples: Samples, ratios: Sequence[Ratio], machine: dict[str, Any]) -> 
         parts.append(table(*FORWARD, _forwards(samples)))
     if samples.woken:
         parts.append(table(*LAMBDA, _wakes(samples)))
+    if samples.limited:
+        parts.append(table(*DOCKER, _limits(samples)))
     parts.append(table(*RATIOS, map(ratio_row, ratios)))
     if samples.missing:
         parts.append("Missing\n" + "\n".join(f"  {each}" for each in samples.missing))
@@ -105,6 +112,16 @@ def _wakes(samples: Samples) -> Iterable[tuple[str, ...]]:
     for name, found in samples.woken.items():
         init, answer = [each.init_ms for each in found], [each.first_answer_ms for each in found]
         yield name, f"{median(init):.0f}", f"{min(init):.0f}", f"{median(answer):.0f}", f"{min(answer):.0f}"
+
+
+def _limits(samples: Samples) -> Iterable[tuple[str, ...]]:
+    for name, found in samples.limited.items():
+        cells = []
+        for loads in zip(*(each.loads for each in found), strict=True):
+            values = ([load.per_s for load in loads], [load.p50_ms for load in loads], [load.p99_ms for load in loads])
+            cells.append("{:.1f} {:.0f} {:.0f}".format(*map(median, values)))
+        failed = sum(load.failed for each in found for load in each.loads)
+        yield name, *cells, f"{max(each.peak_mb for each in found):.0f}", str(failed)
 
 
 def ratio_row(ratio: Ratio) -> tuple[str, ...]:
