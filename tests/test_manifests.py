@@ -187,11 +187,6 @@ def test_canary_splits_all_of_the_traffic(tmp_path: Path) -> None:
     assert {each["tag"] for each in traffic} == {"stable", "canary"}
 
 
-def test_production_limits_the_network_and_the_disruption() -> None:
-    kinds = [each["kind"] for each in build(KNATIVE / "overlays" / "production")]
-    assert sorted(kinds) == ["NetworkPolicy", "PodDisruptionBudget", "Service"]
-
-
 def test_the_broker_delivers_as_the_service_does_by_itself() -> None:
     manifests = build(KNATIVE / "overlays" / "kind-async")
     (trigger,) = (each["spec"] for each in manifests if each["kind"] == "Trigger")
