@@ -3,8 +3,11 @@
 # docker build --build-arg EXTRA=s3 -t kindling .
 # docker build --target lambda -t kindling:lambda .         docker build --target functions -t kindling:functions .
 
+# A tag is another image when Debian or Python has an update: name the same one by its digest, NAME@sha256:DIGEST.
+ARG BASE=python:3.11-slim-bookworm
+
 # ---- export: the model, compiled and checked; nothing of PyTorch goes further than this stage --------------------
-FROM python:3.11-slim-bookworm AS export
+FROM $BASE AS export
 # --reinstall: a slimmed base image can have libc6-dev without the files that the linker needs.
 RUN apt-get update && apt-get install -y --no-install-recommends --reinstall g++ libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
@@ -24,7 +27,7 @@ RUN .venv/bin/python -c "import json; print(json.load(open('artifact/artifact.js
     && mkdir libtorch && if grep -q aoti engine; then .venv/bin/python -m model.libraries libtorch; fi
 
 # ---- deps: the packages of that engine --------------------------------------------------------------------------
-FROM python:3.11-slim-bookworm AS deps
+FROM $BASE AS deps
 WORKDIR /app
 COPY --from=export /app/engine .
 COPY requirements/aoti.txt requirements/onnx.txt requirements/s3.txt requirements/
@@ -35,7 +38,7 @@ RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --prefix 
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /packages
 
 # ---- service: what changes least comes first ---------------------------------------------------------------------
-FROM python:3.11-slim-bookworm AS service
+FROM $BASE AS service
 # The base image has no byte code of the standard library, and a read-only container would compile it at every start.
 # Some of its test files are no valid Python, on purpose: that is no reason to stop.
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
@@ -80,6 +83,16 @@ RUN python -m service.cloud.framework & function=$!; \
     ready() { python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/v2/health/ready')" 2>/dev/null; }; \
     for try in $(seq 50); do ready && break; sleep 0.2; done; ready && kill $function && wait $function
 CMD ["python", "-m", "service.cloud.framework"]
+
+# ---- sbom: prints what the image holds, as CycloneDX ---------------------------------------------------------------
+FROM service AS sbom
+COPY requirements/sbom.txt requirements/
+RUN python -m venv --without-pip /sbom \
+    && pip --python /sbom/bin/python install --no-cache-dir --no-deps --require-hashes --requirement requirements/sbom.txt
+COPY .ci/sbom /sbom/bin/
+RUN /sbom/bin/python /sbom/bin/sbom >/sbom.json
+USER 65532:65532
+CMD ["cat", "/sbom.json"]
 
 # ---- runtime: the image, which is not built unless it answers: ready means that the model has passed its self-test --
 FROM service AS runtime

@@ -1,6 +1,8 @@
 # make serve   set up, export the model, serve it on http://127.0.0.1:8080
 # make test    set up, then every test that can run on this machine
 # make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx; TARGET=lambda, TARGET=functions: for those)
+# make sbom    what the image holds, as CycloneDX: build/sbom-aoti.json
+# make audit   known vulnerabilities of the locked packages, from PyPI
 # make bench   the figures of the README, side by side with other servers
 # make bench-cluster   a wake from zero pods, on the cluster, against a hello-world and a tutorial's service
 # make cluster a kind cluster with Knative, for skaffold and the tests; make cluster-delete
@@ -12,6 +14,7 @@ MODEL ?= efficientnet_lite0
 ENGINE ?= aoti
 PRECISION ?= fp32
 TARGET ?= runtime
+BASE ?= python:3.11-slim-bookworm
 EXPORT_FLAGS ?=
 
 python := .venv/bin/python
@@ -19,7 +22,7 @@ artifact := build/$(subst /,-,$(subst :,-,$(MODEL)))-$(ENGINE)-$(PRECISION)
 # One's own model, path/to/file.py:function, is exported again after an edit.
 source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
 
-.PHONY: serve export test image bench bench-cluster cluster cluster-delete lint lock clean distclean
+.PHONY: serve export test image sbom audit bench bench-cluster cluster cluster-delete lint lock clean distclean
 
 serve: $(artifact)/artifact.json
 	@.ci/setup export
@@ -42,8 +45,17 @@ ifeq ($(TARGET),lambda)
 image: export BUILDX_NO_DEFAULT_ATTESTATIONS = 1
 endif
 image:
-	docker build --target $(TARGET) --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) \
+	docker build --target $(TARGET) --build-arg BASE=$(BASE) \
+	    --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) \
 	    -t kindling:$(ENGINE)$(addprefix -,$(filter-out runtime,$(TARGET))) .
+
+sbom:
+	@$(MAKE) --no-print-directory image TARGET=sbom
+	@mkdir -p build
+	docker run --rm kindling:$(ENGINE)-sbom >build/sbom-$(ENGINE).json
+
+audit:
+	@.ci/audit
 
 bench:
 	@.ci/setup test
