@@ -1,6 +1,8 @@
 """Database: SQLite or PostgreSQL with the tables in it; what it cannot do is one sentence."""
 
 import logging
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,10 @@ WANTED = "wanted sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 # For who finds SQLite's file locked, and for a PostgreSQL that says nothing any more (libpq, "Parameter Key Words").
 BUSY_MS = 10_000
 POSTGRESQL = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
+# A connection that nobody has used for so long is asked whether it still is one. To ask each time would be a third of
+# what an event asks; where the server ends meanwhile, one statement fails, which senders try again.
+TRUSTED_S = 1.0
+USED_S = "used_s"
 
 
 class Database:
@@ -33,11 +39,14 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
-        self._engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+        self._engine = sa.create_engine(parsed)
         # Of the same connections.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         if self.file is not None:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        else:
+            sa.event.listen(self._engine, "checkin", _note_use)
+            sa.event.listen(self._engine, "checkout", self._ask_after_a_pause)
         try:
             with self._engine.connect() as connection:
                 schema.prepare(connection)
@@ -68,6 +77,16 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def _ask_after_a_pause(self, connection: Any, record: Any, _: Any) -> None:
+        if time.monotonic() - record.info.get(USED_S, math.inf) <= TRUSTED_S:
+            return
+        dialect = self._engine.dialect
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as fault:
+            # All of the pool are as old; the caller gets a new one.
+            raise sa.exc.InvalidatePoolError from fault
+
 
 def _parse(url: str) -> sa.URL:
     try:
@@ -82,6 +101,10 @@ def _parse(url: str) -> sa.URL:
     if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg", query={**POSTGRESQL, **parsed.query})
     raise StoreError(f"DATABASE_URL is {parsed!r}: {WANTED}")
+
+
+def _note_use(_: Any, record: Any) -> None:
+    record.info[USED_S] = time.monotonic()
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from service.jobs.database import Database
 from service.jobs.job import QUEUED, UNFINISHED
 from service.jobs.schema import jobs
-from service.jobs.store import NO_LEASE
+from service.jobs.statements import NO_LEASE
 
 _UNFINISHED = sa.and_(jobs.c.status.in_(UNFINISHED), jobs.c.due_s.is_not(None))
 

@@ -7,7 +7,6 @@ succeeds.
 import json
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,8 +16,20 @@ from sqlalchemy.engine import Connection, Row
 
 from service.call import Result
 from service.jobs.database import Database
-from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RETRIED, RUNNING, SUCCEEDED, Job
+from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RUNNING, SUCCEEDED, Job
 from service.jobs.schema import jobs
+from service.jobs.statements import (
+    BEGIN,
+    NO_ERROR,
+    NO_LEASE,
+    SUCCEED,
+    held_by,
+    is_expired,
+    is_free,
+    named,
+    taken,
+    until,
+)
 
 # How often expired jobs are looked for, at most.
 TIDY_S = 60.0
@@ -66,7 +77,7 @@ class JobStore:
     def create(self, new: "NewJob") -> tuple[Job, bool]:
         """The queued job of an event; whether it is new. One that has the same event or key is given as it is."""
         self._tidy()
-        same = _named(new.source, new.event_id)
+        same = named(new.source, new.event_id)
         if new.idempotency_key is not None:
             same = sa.or_(same, jobs.c.idempotency_key == new.idempotency_key)
         while True:
@@ -78,7 +89,7 @@ class JobStore:
                 insert = _insert(connection).values(values).on_conflict_do_nothing().returning(jobs.c.id)
                 is_new = connection.execute(insert).one_or_none() is not None
                 if not is_new:
-                    connection.execute(jobs.delete().where(same, _is_expired()))
+                    connection.execute(jobs.delete().where(same, is_expired(time.time())))
                 row = connection.execute(sa.select(*_WHOLE).where(same)).one_or_none()
             # None: what was in the way has expired, or was deleted just now.
             if row is not None:
@@ -89,7 +100,7 @@ class JobStore:
 
     def find(self, source: str, event_id: str) -> Job | None:
         """The job of an event."""
-        return self._read(_named(source, event_id))
+        return self._read(named(source, event_id))
 
     def event(self, job_id: str) -> bytes | None:
         """The request event of a job, in the JSON format."""
@@ -99,7 +110,7 @@ class JobStore:
     def page(self, status: str | None, limit: int, after: tuple[float, str] | None) -> list[Job]:
         """The newest jobs first, without results; `after` is creation and id of the last one of the page before."""
         newest_first = jobs.c.created_s.desc(), jobs.c.id.desc()
-        query = sa.select(*_LISTED).where(sa.not_(_is_expired())).order_by(*newest_first).limit(limit)
+        query = sa.select(*_LISTED).where(sa.not_(is_expired(time.time()))).order_by(*newest_first).limit(limit)
         if status is not None:
             query = query.where(jobs.c.status == status)
         if after is not None:
@@ -110,39 +121,42 @@ class JobStore:
     def begin(self, source: str, event_id: str, owner: str, lease_s: float) -> str | None:
         """The id of an event's job, made where there was none, that is `owner`'s to run; None when `claim` fails."""
         self._tidy()
-        new = {**asdict(NewJob(source, event_id)), "created_s": time.time()}
-        taken = self._taken(owner, lease_s)
-        free = sa.or_(_is_free(), _is_expired())
+        now = time.time()
+        values = {
+            "job": uuid.uuid4().hex, "of": source, "event_of": event_id,
+            "owner": owner, "now": now, "until": now + lease_s, "expires": self._expires_s(RUNNING),
+        }  # fmt: skip
         with self.database.statement() as connection:
-            insert = _insert(connection).values({**new, **taken, "attempts": 1, "due_s": None})
-            statement = insert.on_conflict_do_update(index_elements=_EVENT, set_=taken, where=free)
-            found: str | None = connection.execute(statement.returning(jobs.c.id)).scalar_one_or_none()
+            found: str | None = connection.execute(BEGIN[connection.dialect.name], values).scalar_one_or_none()
         return found
 
     def claim(self, job_id: str, owner: str, lease_s: float) -> bool:
         """Take a job to run it: a queued one, one whose lease is over, or one that was only given up; else False."""
-        return self._change(job_id, _is_free(), **self._taken(owner, lease_s))
+        return self._change(job_id, is_free(time.time()), **taken(owner, time.time() + lease_s))
 
     def renew(self, process: str, lease_s: float) -> int:
         """Prolong all leases whose owner's name begins so; how many there were."""
         held = sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner.startswith(f"{process}/", autoescape=True))
         with self.database.statement() as connection:
-            return connection.execute(jobs.update().where(held).values(**_until(time.time() + lease_s))).rowcount
+            return connection.execute(jobs.update().where(held).values(**until(time.time() + lease_s))).rowcount
 
     def succeed(self, job_id: str, owner: str, result: Result) -> bool:
         """Keep the result; False when the lease went to somebody else meanwhile."""
-        return self._change(
-            job_id, _held_by(owner), status=SUCCEEDED, result=result.body, result_type=result.content_type,
-            result_headers=json.dumps(result.headers), computed_s=result.computed_s, **_NO_ERROR, **NO_LEASE,
-        )  # fmt: skip
+        values = {
+            "job": job_id, "owner": owner, "body": result.body, "content_type": result.content_type,
+            "headers": json.dumps(result.headers), "computed": result.computed_s,
+            "now": time.time(), "expires": self._expires_s(SUCCEEDED),
+        }  # fmt: skip
+        with self.database.statement() as connection:
+            return connection.execute(SUCCEED, values).rowcount == 1
 
     def release(self, job_id: str, owner: str) -> bool:
         """Give a claimed job back, to be run again."""
-        return self._change(job_id, _held_by(owner), status=QUEUED, **NO_LEASE)
+        return self._change(job_id, held_by(owner), status=QUEUED, **NO_LEASE)
 
     def fail(self, job_id: str, code: int, error: str, owner: str | None = None) -> bool:
         """Nobody will run it again; False when it is final already, or when `owner` has lost its lease."""
-        condition = jobs.c.status.not_in(FINAL) if owner is None else _held_by(owner)
+        condition = jobs.c.status.not_in(FINAL) if owner is None else held_by(owner)
         return self._change(job_id, condition, status=FAILED, error_code=code, error=_kept(error), **NO_LEASE)
 
     def cancel(self, job_id: str) -> bool:
@@ -152,7 +166,7 @@ class JobStore:
     def send_again(self, job_id: str, due_s: float | None) -> bool:
         """A failed job is queued again, as if it were new."""
         return self._change(
-            job_id, jobs.c.status == FAILED, status=QUEUED, attempts=0, deliveries=0, due_s=due_s, **_NO_ERROR
+            job_id, jobs.c.status == FAILED, status=QUEUED, attempts=0, deliveries=0, due_s=due_s, **NO_ERROR
         )
 
     def keep_event(self, job_id: str, event: bytes, due_s: float | None = None) -> bool:
@@ -186,7 +200,7 @@ class JobStore:
         if now >= self._tidy_at_s:
             self._tidy_at_s = now + TIDY_S
             # Nobody but the embedded delivery would bring what it has not finished.
-            forgotten = sa.or_(_is_expired(), sa.and_(jobs.c.expires_s < now, jobs.c.due_s.is_(None)))
+            forgotten = sa.or_(is_expired(time.time()), sa.and_(jobs.c.expires_s < now, jobs.c.due_s.is_(None)))
             with self.database.statement() as connection:
                 connection.execute(jobs.delete().where(forgotten))
 
@@ -195,13 +209,10 @@ class JobStore:
 
     def _read(self, condition: sa.ColumnElement[bool]) -> Job | None:
         with self.database.statement() as connection:
-            row = connection.execute(sa.select(*_WHOLE).where(condition, sa.not_(_is_expired()))).one_or_none()
+            row = connection.execute(
+                sa.select(*_WHOLE).where(condition, sa.not_(is_expired(time.time())))
+            ).one_or_none()
         return None if row is None else _job(row)
-
-    def _taken(self, owner: str, lease_s: float) -> dict[str, Any]:
-        """What is written of a job that `owner` runs from now on."""
-        lease = {"lease_owner": owner, **_until(time.time() + lease_s)}
-        return {**self._changed(status=RUNNING, attempts=jobs.c.attempts + 1, **_NO_ERROR), **lease}
 
     def _changed(self, **values: Any) -> dict[str, Any]:
         values["updated_s"] = time.time()
@@ -222,41 +233,6 @@ class JobStore:
 # All but the request event, which is large; and all but the result, too.
 _WHOLE = [column for column in jobs.c if column.name != "event"]
 _LISTED = [column for column in _WHOLE if column.name != "result"]
-
-
-def _until(end_s: float) -> dict[str, Any]:
-    """The end of a lease, and when what the embedded delivery sent is due again."""
-    return {"lease_until_s": end_s, "due_s": sa.case((jobs.c.due_s.is_not(None), end_s))}
-
-
-# The codes as they are, not as so many parameters, which take longer than all the rest of a statement.
-_GIVEN_UP = sa.and_(
-    jobs.c.status == FAILED, jobs.c.error_code.in_([sa.literal_column(f"{code}") for code in sorted(RETRIED)])
-)
-_EVENT = (jobs.c.source, jobs.c.event_id)
-NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_until_s": None}
-_NO_ERROR: Mapping[str, Any] = {"error": None, "error_code": None}
-
-
-def _named(source: str, event_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.source == source, jobs.c.event_id == event_id)
-
-
-def _held_by(owner: str) -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner == owner)
-
-
-def _is_free() -> sa.ColumnElement[bool]:
-    """Whether it may be run: queued, its lease over, or only given up."""
-    return sa.or_(
-        jobs.c.status == QUEUED,
-        sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= time.time()),
-        _GIVEN_UP,
-    )
-
-
-def _is_expired() -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.status.in_(FINAL), jobs.c.expires_s < time.time())
 
 
 def _insert(connection: Connection) -> Any:

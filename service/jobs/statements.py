@@ -1,0 +1,95 @@
+"""What store.py says of jobs in SQL.
+
+The two statements that every event needs are built once, which takes longer than to send them.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
+
+from service.jobs.job import FAILED, FINAL, QUEUED, RETRIED, RUNNING, SUCCEEDED
+from service.jobs.schema import jobs
+
+Time = float | sa.BindParameter[Any]
+"""Unix time in seconds, or where one will be put."""
+
+EVENT = (jobs.c.source, jobs.c.event_id)
+NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_until_s": None}
+NO_ERROR: Mapping[str, Any] = {"error": None, "error_code": None}
+
+# The codes as they are, not as so many parameters, which take longer than all the rest of a statement.
+_GIVEN_UP = sa.and_(
+    jobs.c.status == FAILED, jobs.c.error_code.in_([sa.literal_column(f"{code}") for code in sorted(RETRIED)])
+)
+
+
+def named(source: str, event_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.source == source, jobs.c.event_id == event_id)
+
+
+def held_by(owner: str | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner == owner)
+
+
+def is_free(now: Time) -> sa.ColumnElement[bool]:
+    """Whether it may be run: queued, its lease over, or only given up."""
+    is_over = sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= now)
+    return sa.or_(jobs.c.status == QUEUED, is_over, _GIVEN_UP)
+
+
+def is_expired(now: Time) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.status.in_(FINAL), jobs.c.expires_s < now)
+
+
+def until(end: Time) -> dict[str, Any]:
+    """The end of a lease, and when what the embedded delivery sent is due again."""
+    return {"lease_until_s": end, "due_s": sa.case((jobs.c.due_s.is_not(None), end))}
+
+
+def taken(owner: str | sa.BindParameter[Any], end: Time) -> dict[str, Any]:
+    """Of a job that `owner` runs from now on."""
+    return {"status": RUNNING, "attempts": jobs.c.attempts + 1, "lease_owner": owner, **until(end), **NO_ERROR}
+
+
+def _begin(dialect: ModuleType) -> ReturningInsert[Any]:
+    """With ON CONFLICT, which SQLAlchemy has only by database."""
+    now: sa.BindParameter[Any] = sa.bindparam("now")
+    run = {
+        **taken(sa.bindparam("owner"), sa.bindparam("until")),
+        "updated_s": now,
+        "expires_s": sa.bindparam("expires"),
+    }
+    new = {
+        "id": sa.bindparam("job"),
+        "source": sa.bindparam("of"),
+        "event_id": sa.bindparam("event_of"),
+        "created_s": now,
+    }
+    free = sa.or_(is_free(now), is_expired(now))
+    insert = dialect.insert(jobs).values({**new, **run, "attempts": 1, "due_s": None})
+    return insert.on_conflict_do_update(index_elements=EVENT, set_=run, where=free).returning(jobs.c.id)  # type: ignore[no-any-return]
+
+
+BEGIN = {"postgresql": _begin(postgresql), "sqlite": _begin(sqlite)}
+"""By dialect. Parameters: job, of, event_of, owner, now, until, expires."""
+
+SUCCEED = (
+    jobs.update()
+    .where(jobs.c.id == sa.bindparam("job"), held_by(sa.bindparam("owner")))
+    .values(
+        status=SUCCEEDED,
+        result=sa.bindparam("body"),
+        result_type=sa.bindparam("content_type"),
+        result_headers=sa.bindparam("headers"),
+        computed_s=sa.bindparam("computed"),
+        updated_s=sa.bindparam("now"),
+        expires_s=sa.bindparam("expires"),
+        **NO_ERROR,
+        **NO_LEASE,
+    )
+)
+"""Parameters: job, owner, body, content_type, headers, computed, now, expires."""
