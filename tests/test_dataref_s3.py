@@ -1,6 +1,8 @@
 """Claim check with S3: an event's data come from the store that the SDK's environment names, within DATAREF_ALLOW."""
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -150,14 +152,34 @@ def _silent(handler: BaseHTTPRequestHandler) -> None:
     handler.rfile.read(1)
 
 
-@pytest.mark.parametrize("answering", [_short, _silent])
+def _trickling(handler: BaseHTTPRequestHandler) -> None:
+    """Never silent, and never done."""
+    handler.close_connection = True
+    answer(handler, b"", 200, {"Content-Length": str(MAX_BYTES)})
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(b"x")
+            time.sleep(0.05)
+
+
+def test_a_store_that_sends_no_end_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataref, "TIMEOUT_S", 1.0)
+    with web(_trickling) as found:
+        _use(monkeypatch, {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": found.url()})
+        with pytest.raises(NotReady, match=r"^dataref: the object store sent no end in time$"):
+            _fetch("s3://photos/x", "s3://photos/")
+
+
+@pytest.mark.parametrize(
+    ("answering", "said"), [(_short, r"sent \d+ of \d+ bytes"), (_silent, r"does not answer \(\w+\)")]
+)
 def test_a_store_that_breaks_off_or_is_silent_is_asked_again(
-    monkeypatch: pytest.MonkeyPatch, answering: Answering
+    monkeypatch: pytest.MonkeyPatch, answering: Answering, said: str
 ) -> None:
     monkeypatch.setattr(dataref, "TIMEOUT_S", 1.0)
     with web(answering) as found:
         _use(monkeypatch, {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": found.url()})
-        with pytest.raises(NotReady, match=r"^dataref: the store of s3://photos does not answer \(\w+\)$"):
+        with pytest.raises(NotReady, match=rf"^dataref: the store of s3://photos {said}$"):
             _fetch("s3://photos/x", "s3://photos/")
 
 

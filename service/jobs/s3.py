@@ -1,17 +1,19 @@
 """An object of S3, or of a store that speaks its protocol: the one that the AWS SDK's environment names, and no other."""
 
 import time
-from contextlib import closing
 from functools import cache
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from urllib3.exceptions import HTTPError
 
 from service.errors import NotReady, Unprocessable
 
 PART_BYTES = 64 * 1024
+# Parts of the whole time that one connection, and one silence, may take.
+PATIENCE = 1 / 3
 # What the store says of the object, and would say again; without the right to list a bucket, it says AccessDenied of
 # what is not there (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
 FINAL = {"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState", "KeyTooLongError"}
@@ -29,18 +31,20 @@ def get(bucket: str, key: str, max_bytes: int, timeout_s: float) -> bytes:
     end_s = time.monotonic() + timeout_s
     try:
         answer = _client(timeout_s).get_object(Bucket=bucket, Key=key)
-        with closing(answer["Body"]) as stream:
+        with answer["Body"] as stream:
             body = _read(stream, max_bytes, end_s)
     except ClientError as fault:
         code = str(fault.response["Error"]["Code"])[:100]
         kind = Unprocessable if code in FINAL else NotReady
         raise kind(f"dataref: the store of s3://{bucket} answers {code}") from None
-    except BotoCoreError as fault:
+    except (BotoCoreError, HTTPError) as fault:
         if isinstance(fault, NoCredentialsError):  # looked for once for each client, and they may come later than we
             _client.cache_clear()
         raise NotReady(f"dataref: the store of s3://{bucket} does not answer ({type(fault).__name__})") from None
     if len(body) > max_bytes:
         raise Unprocessable(f"dataref: more than {max_bytes} bytes")
+    if len(body) != (wanted := answer.get("ContentLength", len(body))):
+        raise NotReady(f"dataref: the store of s3://{bucket} sent {len(body)} of {wanted} bytes")
     return body
 
 
@@ -51,8 +55,8 @@ def _client(timeout_s: float) -> Any:
     The bucket is in the path, so that it is no part of a host's name; once is enough, for an event is delivered again.
     """
     config = Config(
-        connect_timeout=timeout_s,
-        read_timeout=timeout_s,
+        connect_timeout=timeout_s * PATIENCE,
+        read_timeout=timeout_s * PATIENCE,
         retries={"total_max_attempts": 1},
         s3={"addressing_style": "path"},
     )
@@ -60,9 +64,9 @@ def _client(timeout_s: float) -> Any:
 
 
 def _read(stream: Any, max_bytes: int, end_s: float) -> bytes:
-    """All of it, or the first bytes of what is too large."""
+    """All of it, or the first bytes of what is too large; by `read1`, which waits for some bytes and not for all."""
     body = bytearray()
-    while len(body) <= max_bytes and (part := stream.read(PART_BYTES)):
+    while len(body) <= max_bytes and (part := stream.read1(PART_BYTES)):
         body += part
         if time.monotonic() >= end_s:
             raise NotReady("dataref: the object store sent no end in time")
