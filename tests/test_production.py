@@ -124,7 +124,10 @@ def test_the_database_is_closed_but_to_the_services(tmp_path: Path) -> None:
         port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]
     ]
     service = knative_service(build(KNATIVE / "base"))["spec"]["template"]
-    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (source,) = rule["from"]
+    namespace = knative_service(build(KNATIVE / "overlays" / "production"))["metadata"]["namespace"]
+    assert source["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    assert source["podSelector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
 
 
 def _strict(schema: Any) -> Any:
