@@ -30,16 +30,16 @@ class PostgreSQL:
 
     def __init__(self, binaries: Path, root: Path) -> None:
         self._binaries = binaries
-        self._root = root
+        self.root = root
         self._is_running = False
         self.port = free_port()
         self._run("initdb", "--auth=trust", "--username=kindling", "--encoding=UTF8", "--locale=C", "--no-sync")
 
-    def start(self) -> None:
-        """Return once it answers."""
-        settings = {**SETTINGS, "port": str(self.port), "unix_socket_directories": str(self._root)}
+    def start(self, **more: str) -> None:
+        """Return once it answers, with these settings, too."""
+        settings = {**SETTINGS, **more, "port": str(self.port), "unix_socket_directories": str(self.root)}
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        self._run("pg_ctl", "start", "--wait", f"--log={self._root}/log", f"--options={options}")
+        self._run("pg_ctl", "start", "--wait", f"--log={self.root}/log", f"--options={options}")
         self._is_running = True
 
     def stop(self) -> None:
@@ -60,7 +60,7 @@ class PostgreSQL:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [self._binaries / program, "--pgdata", self._root / "data", *arguments], cwd=self._root, check=False,
+            [self._binaries / program, "--pgdata", self.root / "data", *arguments], cwd=self.root, check=False,
             user=OTHER_USER if os.geteuid() == 0 else None, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
