@@ -20,9 +20,9 @@ IMAGE = "kindling:onnx"
 POSTGRES = "kindling-postgres:compose"
 COFFEE = (pictures.folder() / "coffee.png").read_bytes()
 ESPRESSO = 967
-JOBS = 30
+JOBS = 10
 # Of a job: so many that it takes longer to compute than to ask for.
-PICTURES = 8
+PICTURES = 48
 LATER = {"Prefer": "respond-async"}
 Compose = Callable[..., str]
 

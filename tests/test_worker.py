@@ -37,7 +37,7 @@ def test_the_worker_is_told_at_once(serve: Serve, tiny_onnx: Path, postgresql: P
         answer = post(public, PICTURE, **LATER | {"Prefer": "wait=10"})
         assert answer.status == 200, answer.body
         took.append(time.monotonic() - start)
-    assert sorted(took)[2] < 0.5
+    assert sorted(took)[2] < 1
 
 
 def test_jobs_wait_for_a_worker_that_is_not_there_yet(

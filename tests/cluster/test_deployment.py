@@ -77,7 +77,8 @@ def test_a_killed_pod_comes_back_and_fails_only_what_it_was_sent_until_that_was_
         began = time.monotonic()
         kindling.cluster.kill_pod(killed)
         eventually(lambda: len(kindling.ready_pods()) < REPLICAS, RECOVERED_S, "noticed")
-        load.wait_for(50)
+        # The node has to hear of it, too: until then every third connection is refused.
+        eventually(lambda: all(each.status == 200 for each in load.asked[-50:]), RECOVERED_S, "nobody sent there")
         noticed = time.monotonic()
         kindling.wait_ready()
         back_s = time.monotonic() - began

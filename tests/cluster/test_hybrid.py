@@ -54,7 +54,8 @@ def test_a_request_for_later_is_computed_by_the_worker_alone(kindling: Deployed)
     eventually(is_answered, ANSWERED_S, "an answer")
     assert label(route.call("GET", f"{job}/result")) == LABEL
     by_worker = kindling.cluster.requests("kindling-worker")
-    assert sum(found["/events", 200] for found in by_worker.values()) == 1
+    # Twice where it was published again: then the second is answered with what the first was.
+    assert sum(found["/events", 200] for found in by_worker.values()) >= 1
     # None of the Deployment's pods has computed it: they have neither taken the event nor run it for the request.
     assert kindling.answered() == before
     for pod in kindling.ready_pods():
