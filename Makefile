@@ -15,6 +15,7 @@ ENGINE ?= aoti
 PRECISION ?= fp32
 TARGET ?= runtime
 BASE ?= python:3.11-slim-bookworm
+EXTRA ?=
 EXPORT_FLAGS ?=
 
 python := .venv/bin/python
@@ -46,7 +47,7 @@ image: export BUILDX_NO_DEFAULT_ATTESTATIONS = 1
 endif
 image:
 	docker build --target $(TARGET) --build-arg BASE=$(BASE) \
-	    --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) \
+	    --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) --build-arg EXTRA=$(EXTRA) \
 	    -t kindling:$(ENGINE)$(addprefix -,$(filter-out runtime,$(TARGET))) .
 
 sbom:
