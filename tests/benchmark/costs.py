@@ -13,30 +13,33 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 HOURS = 730.0
-VCPUS = 2
 
-LAMBDA_GB, LAMBDA_GB_S, LAMBDA_REQUEST = 3538 / 1024, 0.0000166667, 0.20e-6
-CLOUD_RUN_S, CLOUD_RUN_REQUEST, CLOUD_RUN_STEP_S = VCPUS * 0.000024 + 1 * 0.0000025, 0.40e-6, 0.1
-VCPU_HOUR, GIB_HOUR, CLUSTER_HOUR = 0.0445, 0.0049225, 0.10
-# Autopilot takes no less than 1 GiB for each vCPU.
-POD_HOUR = VCPUS * (VCPU_HOUR + GIB_HOUR)
-KNATIVE_HOUR = 1.0 * (VCPU_HOUR + GIB_HOUR)
+LAMBDA_MB, LAMBDA_GB_S, LAMBDA_REQUEST = 3538, 0.0000166667, 0.20e-6
+ONE_VCPU_MB = 1769
+CLOUD_RUN_VCPUS, CLOUD_RUN_REQUEST, CLOUD_RUN_STEP_S = 2, 0.40e-6, 0.1
+CLOUD_RUN_S = CLOUD_RUN_VCPUS * 0.000024 + 1 * 0.0000025
+CLUSTER_HOUR = 0.10
+# Of one vCPU, and the least memory that Autopilot has for it, 1 GiB.
+VCPU_HOUR = 0.0445 + 0.0049225
+CONTROL_VCPUS = 1.0
+"""Knative's own pods."""
 
 KEPT_S = 600
 """How long Lambda keeps an instance that nobody asks: it does not say; ten minutes are usual."""
-AWAKE_S = 60 + 30
-"""A pod sleeps after knative/base's window, and Knative's grace period."""
-LEAST_PODS, MOST_CPU = 3, 0.5
-"""knative/overlays/deployment: its three pods, and the part of its limit at which the autoscaler adds some."""
+KNATIVE_VCPUS, AWAKE_S = 2, 60 + 300
+"""knative/overlays/production: what a pod asks for; it sleeps after the window and the time for which it is retained."""
+DEPLOYMENT_VCPUS, LEAST_PODS = 1, 3
+"""knative/overlays/deployment: what a pod asks for, which is also the use at which the autoscaler adds one."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """Seconds: one request alone, the CPU time it takes, and Lambda's init phase."""
 
-    request_s: float = 0.020
+    request_s: float = 0.017
     cpu_s: float = 0.026
     init_s: float = 0.360
 
@@ -60,25 +63,26 @@ class Traffic:
 EVENLY, AT_WORK = HOURS, 22 * 8.0
 
 
-def on_lambda(traffic: Traffic, measured: Measured) -> float:
+def on_lambda(traffic: Traffic, measured: Measured, memory_mb: int = LAMBDA_MB) -> float:
     cold = math.exp(-traffic.per_s * KEPT_S)
     billed_s = math.ceil(measured.request_s * 1e3) / 1e3 + cold * measured.init_s
-    return traffic.requests * (LAMBDA_REQUEST + billed_s * LAMBDA_GB * LAMBDA_GB_S)
+    return traffic.requests * (LAMBDA_REQUEST + billed_s * memory_mb / 1024 * LAMBDA_GB_S)
 
 
 def on_cloud_run(traffic: Traffic, measured: Measured) -> float:
     step_s = math.ceil(measured.request_s / CLOUD_RUN_STEP_S) * CLOUD_RUN_STEP_S
-    hours = max(traffic.busy_hours(step_s), traffic.hours * _pods(traffic, measured))
+    hours = max(traffic.busy_hours(step_s), traffic.hours * _cpus(traffic, measured) / CLOUD_RUN_VCPUS)
     return traffic.requests * CLOUD_RUN_REQUEST + hours * 3600 * CLOUD_RUN_S
 
 
 def on_knative(traffic: Traffic, measured: Measured) -> float:
-    return max(traffic.busy_hours(AWAKE_S), traffic.hours * _pods(traffic, measured)) * POD_HOUR
+    one, more = traffic.busy_hours(AWAKE_S) * KNATIVE_VCPUS, traffic.hours * _cpus(traffic, measured)
+    return max(one, more) * VCPU_HOUR
 
 
 def by_deployment(traffic: Traffic, measured: Measured) -> float:
-    more = max(0.0, _pods(traffic, measured) / MOST_CPU - LEAST_PODS)
-    return (HOURS * LEAST_PODS + traffic.hours * more) * POD_HOUR
+    least = LEAST_PODS * DEPLOYMENT_VCPUS
+    return (HOURS * least + traffic.hours * max(0.0, _cpus(traffic, measured) - least)) * VCPU_HOUR
 
 
 def with_cluster(cost: Callable[[Traffic, Measured], float], extra_hour: float) -> Callable[[Traffic, Measured], float]:
@@ -88,14 +92,21 @@ def with_cluster(cost: Callable[[Traffic, Measured], float], extra_hour: float) 
 
 PLACES: dict[str, Callable[[Traffic, Measured], float]] = {
     "Lambda": on_lambda,
+    "Lambda with 1 vCPU": partial(on_lambda, memory_mb=ONE_VCPU_MB),
     "Cloud Run": on_cloud_run,
     "Knative": on_knative,
     "Deployment": by_deployment,
-    "Knative and its cluster": with_cluster(on_knative, KNATIVE_HOUR),
+    "Knative and its cluster": with_cluster(on_knative, CONTROL_VCPUS * VCPU_HOUR),
     "Deployment and its cluster": with_cluster(by_deployment, 0.0),
 }
 SIZES = (1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
-EVEN = (("Lambda", "Knative"), ("Lambda", "Knative and its cluster"), ("Lambda", "Deployment and its cluster"))
+EVEN = (
+    ("Lambda", "Knative"),
+    ("Lambda", "Knative and its cluster"),
+    ("Lambda", "Deployment and its cluster"),
+    ("Lambda with 1 vCPU", "Knative"),
+    ("Lambda with 1 vCPU", "Knative and its cluster"),
+)
 
 
 def table(hours: float, measured: Measured) -> str:
@@ -133,13 +144,13 @@ def evens(measured: Measured) -> str:
     lines = ["| the same cost | evenly, all month | 8 hours on 22 days |", "| --- | --- | --- |"]
     for cheaper, other in EVEN:
         found = (_count(even(cheaper, other, hours, measured)) for hours in (EVENLY, AT_WORK))
-        lines.append(f"| {cheaper}, {other} | " + " | ".join(found) + " |")
+        lines.append(f"| {cheaper} = {other} | " + " | ".join(found) + " |")
     return "\n".join(lines)
 
 
-def _pods(traffic: Traffic, measured: Measured) -> float:
-    """As many as have the CPU time."""
-    return traffic.per_s * measured.cpu_s / VCPUS
+def _cpus(traffic: Traffic, measured: Measured) -> float:
+    """As many as are busy all the time."""
+    return traffic.per_s * measured.cpu_s
 
 
 def _dollars(amount: float) -> str:
@@ -155,7 +166,7 @@ def _count(requests: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark.costs", description=__doc__.splitlines()[0])
-    parser.add_argument("--request-ms", type=float, default=Measured.request_s * 1e3, help="one request alone (20)")
+    parser.add_argument("--request-ms", type=float, default=Measured.request_s * 1e3, help="one request alone (17)")
     parser.add_argument("--cpu-ms", type=float, default=Measured.cpu_s * 1e3, help="CPU time of a request (26)")
     arguments = parser.parse_args()
     measured = Measured(arguments.request_ms / 1e3, arguments.cpu_ms / 1e3)

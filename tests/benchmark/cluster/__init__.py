@@ -10,7 +10,7 @@ cold.py         part 1: one request to each side at zero pods, round after round
 scale.py        part 2: time to the second pod under load
 warm.py         part 3: p50 and p99 through the route, one pod each
 later.py        part 4: events and requests, each beside the other, and answers later
-places.py       part 6: the same photo as a process, in Docker, as a function, on Knative, in a Deployment
+places.py       only when asked for: the same photo as a process, in Docker, as a function, on Knative, in a Deployment
 figures.py      samples -> medians, ratios against the targets
 report.py       figures -> table and JSON
 picture.py      figures -> picture

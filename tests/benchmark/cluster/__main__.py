@@ -16,7 +16,9 @@ from tests.benchmark.load import LoadError
 from tests.cluster.asynchronous import deployed
 from tests.cluster.knative import own_namespace
 
-PARTS = ("cold", "scale", "warm", "later", "size", "places")
+PARTS = ("cold", "scale", "warm", "later", "size")
+# Of further images, which `make image` builds: only when it is asked for.
+PLACES = "places"
 
 
 def main() -> int:
@@ -48,7 +50,7 @@ def _report(samples: Samples, folder: Path, described: dict[str, Any]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark.cluster", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part of the six")
+    parser.add_argument("--only", choices=(*PARTS, PLACES), help="one part of the five, or the places that it runs in")
     parser.add_argument("--rounds", type=int, metavar="N", help="cold requests to each side (15)")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="each load takes (10)")
     parser.add_argument(
@@ -84,7 +86,7 @@ def _measure(samples: Samples, folder: Path, arguments: argparse.Namespace) -> N
                     samples.later = later.measure(
                         kindling, jpeg, arguments.load_rounds, arguments.seconds, samples.missing
                     )
-            elif part == "places":
+            elif part == PLACES:
                 samples.places = places.measure(
                     cold.Place(cluster, names), sides[0], arguments.scale_rounds, folder / "logs", samples.missing
                 )

@@ -1,4 +1,4 @@
-"""Part 6: the same photo through every place that the service runs in, from nothing to the answer, and warm."""
+"""Only when asked for: the same photo through every place that the service runs in, from nothing to the answer, and warm."""
 
 import subprocess
 import sys
@@ -27,6 +27,8 @@ ARTIFACT = Path(f"build/efficientnet_lite0-{ENGINE}-fp32")
 IMAGES = {name: f"kindling:{ENGINE}{target}" for name, target in (("lambda", "-lambda"), ("functions", "-functions"))}
 ASKED, ALONE = 100, ("--cpus", "2", "--memory", "1g")
 POLL_S, START_DEADLINE_S = 0.002, 120.0
+# Of Lambda's memory for each vCPU.
+VCPU_MB = 1769
 # As Lambda runs an image: any user, nothing to write to but /tmp, no shared memory.
 LAMBDA = ("--read-only", "--tmpfs", "/tmp", "--ipc", "none", "--user", "993:990", "--cap-drop", "ALL")
 
@@ -88,7 +90,8 @@ def _places(namespace: Namespace, side: Side, logs: Path) -> dict[str, Start]:
         "a process": partial(_process, side, logs),
         "docker run": partial(_container, side, side.image, "--read-only"),
         "functions-framework": partial(_container, side, IMAGES["functions"]),
-        "awslambdaric": partial(_lambda, side),
+        "awslambdaric": partial(_lambda, side, 2),
+        "awslambdaric, 1 vCPU": partial(_lambda, side, 1),
         "Knative, from zero pods": partial(_knative, namespace.cluster, side),
         "Deployment, a new pod": partial(_deployment, deployment, side),
     }
@@ -141,7 +144,7 @@ def _container(side: Side, image: str, *options: str) -> Iterator[Begun]:
 
 
 @contextmanager
-def _lambda(side: Side) -> Iterator[Begun]:
+def _lambda(side: Side, vcpus: int) -> Iterator[Begun]:
     """The first invocation waits in the Runtime API until the function asks for it, as on Lambda."""
     assert side.body
     event = http_event("2.0", "POST", side.path, side.body.read(), {"Content-Type": side.body.content_type})
@@ -152,8 +155,9 @@ def _lambda(side: Side) -> Iterator[Begun]:
     with runtime_api() as api:
         wait_until_quiet()
         began_s = time.perf_counter()
-        address = f"AWS_LAMBDA_RUNTIME_API={api.address}"
-        with _running(*ALONE, *LAMBDA, "--network", "host", "--env", address, IMAGES["lambda"]):
+        memory = ("--env", f"AWS_LAMBDA_FUNCTION_MEMORY_SIZE={vcpus * VCPU_MB}", "--memory", f"{vcpus * VCPU_MB}m")
+        address = ("--network", "host", "--env", f"AWS_LAMBDA_RUNTIME_API={api.address}")
+        with _running(*LAMBDA, "--cpus", f"{vcpus}", *memory, *address, IMAGES["lambda"]):
             yield Begun(began_s, is_correct)
 
 
