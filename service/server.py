@@ -1,10 +1,8 @@
 """Server: gunicorn's process model, one worker with many threads; and the application that its worker loads."""
 
-import ctypes
 import os
 import select
 import socket
-import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
+SO_BINDTOIFINDEX = 62  # asm-generic/socket.h; Python has no name for it
+NO_INTERFACE = 2**31 - 1
 
 # Longer than a handshake takes whose first packet was let in.
 HANDSHAKE_S = 0.05
@@ -40,7 +39,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not self.alive:
             self.wsgi.extensions["jobs"].stop()
             for listener in self.sockets:
-                handshake_s = HANDSHAKE_S if _drop_new_connections(listener) else 0.0
+                handshake_s = HANDSHAKE_S if _refuse_new_connections(listener) else 0.0
                 while select.select([listener], [], [], handshake_s)[0]:
                     self.accept(listener)
                 listener.close()
@@ -82,26 +81,16 @@ def _note_fork(_: Arbiter, worker: Worker) -> None:
     ledger.mark("fork")
 
 
-def _drop_new_connections(listener: socket.socket) -> bool:
-    """Have the kernel drop every packet to `listener` that asks for a new connection (SYN), and let all others pass.
+def _refuse_new_connections(listener: socket.socket) -> bool:
+    """Have the kernel refuse who begins to connect, while it finishes what has begun: there is no such interface.
 
-    Without that a connection can be made between the last accept and the close, and is reset (socket(7),
-    SO_ATTACH_FILTER; the filter sees the packet from its TCP header on). The caller's kernel asks again a second later,
-    and is then refused. False where the kernel does not let us, as in a container without privileges: there the moment
-    between the two is as short as it can be.
+    Without that a connection can be made between the last accept and the close, and is reset. It needs no privilege
+    (Linux 5.7 and newer). False where the kernel does not let us: there the moment between the two is as short as it
+    can be.
     """
-    program = (
-        (0x30, 0, 0, 13),  # load the flags
-        (0x54, 0, 0, 0x12),  # of them SYN and ACK
-        (0x15, 0, 1, 0x02),  # SYN alone?
-        (0x06, 0, 0, 0),  # drop
-        (0x06, 0, 0, 0xFFFFFFFF),  # pass
-    )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
-    filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))
     try:
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_program)
-    except PermissionError:
+        listener.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
+    except OSError:
         return False
     return True
 
