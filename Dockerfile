@@ -17,7 +17,8 @@ COPY .ci/setup .ci/
 RUN .ci/setup export
 # Of the service only what the export measures: a change of anything else does not compile the model again.
 COPY model model
-COPY service/errors.py service/cpu.py service/image.py service/
+COPY service/errors.py service/cpu.py service/
+COPY service/protocol/__init__.py service/protocol/image.py service/protocol/
 COPY service/engine service/engine
 ARG MODEL=efficientnet_lite0
 ARG ENGINE=aoti

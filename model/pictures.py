@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from model.artifact import ImageSpec
-from service.image import decode
+from service.protocol.image import decode
 
 # Photographs only, of public domain or CC0 (skimage/data/_fetchers.py names their sources). The first is the self-test.
 NAMES = ("chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg", "camera.png", "hubble_deep_field.jpg", "coins.png",

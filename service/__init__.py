@@ -15,11 +15,7 @@ cloud/            the service as a function, where somebody else serves HTTP: AW
 jobs/             requests that are answered later: their routes, store and delivery, and the form of events
 call.py           Call, whoever brought it, and its Result: decode, run, encode
 body.py           the body of a request, within its limits
-protocol.py       pure: requests and responses of Open Inference Protocol v2, JSON and binary
-protocol_v1.py    pure: the same for KServe's V1
-tensor.py         pure: numbers to and from raw elements, for every datatype
-items.py          pure: the tensors of a request <-> the items of a batch, checked against the artifact
-image.py          pure: encoded picture -> UINT8 [H, W, 3], as the artifact prescribes
+protocol/         pure: bytes <-> tensors
 runtime.py        Runtime: one artifact, its engine and the batcher, from loading to closing
 batcher.py        Batcher: bounded queue, batches, runners; knows no HTTP and no engine
 engine/           Engine: load an artifact, run it, close it; one interface, two engines

@@ -19,7 +19,7 @@ def main() -> int:
         _check_port(settings)
         ledger.mark("python")
         preparation = Preparation(artifact, settings)
-        from service import image
+        from service.protocol import image
         from service.server import Server  # gunicorn and Flask, while the libraries load
 
         image.warm_up()

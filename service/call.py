@@ -5,12 +5,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from service import protocol, protocol_v1
-from service.items import items_of, outputs_of
+from service.protocol import v1, v2
+from service.protocol.items import items_of, outputs_of
+from service.protocol.tensor import check_finite
 from service.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import Timing
-from service.tensor import check_finite
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DEFAULT_TOP = 5
@@ -56,10 +56,10 @@ def _image(call: Call, runtime: Runtime, _: Settings, timing: Timing) -> Result:
     with timing.phase("encode"):
         output = next(iter(outputs_of([result], artifact).values()))
         check_finite(output.datatype, output.data, f"output {output.name}")  # type: ignore[arg-type]
-        (scores,) = protocol.split(output)
+        (scores,) = v2.split(output)
         labels = [
             {"label": label or str(index), "index": index, "probability": round(score, 6)}
-            for index, label, score in protocol.top(scores, call.top, artifact.labels)
+            for index, label, score in v2.top(scores, call.top, artifact.labels)
         ]
         return _json({"model": artifact.name, "labels": labels})
 
@@ -67,12 +67,12 @@ def _image(call: Call, runtime: Runtime, _: Settings, timing: Timing) -> Result:
 def _v2(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:
     """Open Inference Protocol: tensors in, tensors out."""
     with timing.phase("decode"):
-        asked = protocol.decode_infer(call.body, call.header_length)
+        asked = v2.decode_infer(call.body, call.header_length)
         items = items_of(asked, runtime.artifact, runtime.decode_image, settings.max_request_items)
     results = runtime.infer(items, timing)
     with timing.phase("encode"):
         outputs = outputs_of(results, runtime.artifact)
-        body, header_length = protocol.encode_infer(runtime.artifact, asked, outputs)
+        body, header_length = v2.encode_infer(runtime.artifact, asked, outputs)
     if header_length is None:
         return Result(body)
     return Result(body, "application/octet-stream", {HEADER_LENGTH: str(header_length)})
@@ -81,10 +81,10 @@ def _v2(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Res
 def _v1(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:
     """V1: instances in, predictions out."""
     with timing.phase("decode"):
-        items = protocol_v1.decode(call.body, runtime.artifact, runtime.decode_image, settings.max_request_items)
+        items = v1.decode(call.body, runtime.artifact, runtime.decode_image, settings.max_request_items)
     results = runtime.infer(items, timing)
     with timing.phase("encode"):
-        return _json({"predictions": protocol_v1.encode(outputs_of(results, runtime.artifact))})
+        return _json({"predictions": v1.encode(outputs_of(results, runtime.artifact))})
 
 
 def _json(value: Any) -> Result:

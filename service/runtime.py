@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from model.artifact import Artifact
-from service import cpu, engine, image
+from service import cpu, engine
 from service.batcher import Batcher
 from service.engine import Engine, Item
 from service.errors import EngineError, NotReady, QueueFull, Unprocessable
 from service.preparation import plan
+from service.protocol import image
+from service.protocol.tensor import values
 from service.settings import Settings
 from service.telemetry import Timing, ledger
-from service.tensor import values
 
 logger = logging.getLogger("kindling")
 

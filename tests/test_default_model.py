@@ -12,7 +12,7 @@ from PIL import Image
 
 from model import catalog, pictures
 from model.artifact import Artifact
-from service import image
+from service.protocol import image
 from tests.conftest import Serve
 from tests.serving import Server
 

@@ -12,7 +12,7 @@ from PIL import Image
 from model.artifact import ImageSpec
 from model.catalog import torchvision
 from service.errors import Unprocessable
-from service.image import decode
+from service.protocol.image import decode
 from tests.pictures import encoded, photo, png_claiming
 
 SPEC = ImageSpec(height=224, width=224, resize_shorter=256)

@@ -44,7 +44,7 @@ def test_importing_the_service_leaves_torch_and_numpy_out() -> None:
     assert not modules & {"service.cloud", "awslambdaric", "apig_wsgi", "functions_framework"}
 
 
-@pytest.mark.parametrize("module", ["model.artifact", "service.server", "service.__main__", "service.protocol"])
+@pytest.mark.parametrize("module", ["model.artifact", "service.server", "service.__main__", "service.protocol.v2"])
 def test_importing_one_module_leaves_torch_and_numpy_out(module: str) -> None:
     modules = _modules(f"import {module}, sys; print(*sys.modules)")
     assert module in modules
@@ -87,7 +87,7 @@ def test_no_extension_waits_for_the_libraries(before: str, beside: str) -> None:
         "from service import preparation\n"
         "for name in preparation.EXTENSIONS: preparation.import_if_there(name)\n"
         "opened = {name for name, module in sys.modules.items() if str(getattr(module, '__file__', '')).endswith('.so')}\n"
-        f"import service.image, {beside}\nservice.image.warm_up()\n"
+        f"import service.protocol.image, {beside}\nservice.protocol.image.warm_up()\n"
         "print(*(name for name, module in sys.modules.items() if name not in opened\n"
         "    and str(getattr(module, '__file__', '')).endswith('.so')))\n"
     )

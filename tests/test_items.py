@@ -6,9 +6,9 @@ import pytest
 
 from model.artifact import Artifact, CpuSpec, Defaults, ImageSpec, TensorSpec
 from service.errors import Unprocessable
-from service.items import items_of, outputs_of
-from service.protocol import InferRequest, OutputRequest
-from service.tensor import Tensor
+from service.protocol.items import items_of, outputs_of
+from service.protocol.tensor import Tensor
+from service.protocol.v2 import InferRequest, OutputRequest
 
 ARTIFACT = Artifact(
     name="m", engine="onnx", precision="fp32",

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from model.artifact import Artifact, CpuSpec, Defaults, ImageSpec, TensorSpec
-from service import protocol, protocol_v1
 from service.errors import BadRequest, KindlingError, Unprocessable
-from service.protocol import InferRequest, OutputRequest
-from service.tensor import Tensor
+from service.protocol import v1, v2
+from service.protocol.tensor import Tensor
+from service.protocol.v2 import InferRequest, OutputRequest
 
 ARTIFACT = Artifact(
     name="m", engine="onnx", precision="fp32", inputs=(TensorSpec("x", "INT16", (2,)),),
@@ -39,7 +39,7 @@ def test_a_json_request() -> None:
         outputs=[{"name": "y"}, {"name": "z", "parameters": {"binary_data": True, "classification": 3}}],
         parameters={"binary_data_output": True},
     )
-    assert protocol.decode_infer(body, None) == InferRequest(
+    assert v2.decode_infer(body, None) == InferRequest(
         [Tensor("x", "INT16", (1, 2), b"\x01\x00\xfe\xff"), Tensor("s", "BYTES", (2,), [b"a", b""])],
         [OutputRequest("y"), OutputRequest("z", is_binary=True, classes=3)],
         "i",
@@ -56,7 +56,7 @@ def test_a_binary_request_cuts_the_tensors_in_their_order() -> None:
             {"name": "s", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(strings)}},
         ]
     )
-    request = protocol.decode_infer(header + b"\x01\x00\x02\x00" + strings, len(header))
+    request = v2.decode_infer(header + b"\x01\x00\x02\x00" + strings, len(header))
     assert [(each.name, each.data) for each in request.inputs] == [
         ("x", b"\x01\x00\x02\x00"), ("j", b"\x05\x00\x06\x00"), ("s", [b"abc", b""])
     ]  # fmt: skip
@@ -84,7 +84,7 @@ def test_a_binary_request_cuts_the_tensors_in_their_order() -> None:
 def test_binary_tensors_that_are_not_what_they_say_are_refused(blob: bytes, entry: dict[str, Any]) -> None:
     header = _request([entry])
     with pytest.raises((BadRequest, Unprocessable)):
-        protocol.decode_infer(header + blob, len(header))
+        v2.decode_infer(header + blob, len(header))
 
 
 VALUES: list[Any] = [None, True, 0, -1, 1.5, 10**30, "", "x", [], [[]], [None], {}, {"a": 1}, "\ud800", 1e308]
@@ -93,7 +93,7 @@ VALUES: list[Any] = [None, True, 0, -1, 1.5, 10**30, "", "x", [], [[]], [None], 
 def _status(raw: dict[str, Any]) -> int:
     """That of the answer to a request which is only decoded."""
     try:
-        protocol.decode_infer(json.dumps(raw).encode(), None)
+        v2.decode_infer(json.dumps(raw).encode(), None)
     except KindlingError as fault:
         return fault.status
     return 200
@@ -125,21 +125,21 @@ def test_any_value_anywhere_in_a_wanted_output_is_read_or_refused(member: str, v
 def test_a_negative_classification_is_refused() -> None:
     outputs = [{"name": "y", "parameters": {"classification": -1}}]
     with pytest.raises((BadRequest, Unprocessable)):
-        protocol.decode_infer(_request([_x(data=[1, 2])], outputs=outputs), None)
+        v2.decode_infer(_request([_x(data=[1, 2])], outputs=outputs), None)
 
 
 def test_more_tensors_than_any_model_has_are_refused() -> None:
     with pytest.raises(BadRequest, match=r"^inputs: more than 64 tensors$"):
-        protocol.decode_infer(_request([_x(data=[1, 2])] * 65), None)
+        v2.decode_infer(_request([_x(data=[1, 2])] * 65), None)
 
 
 def test_a_shape_of_more_elements_than_there_are_is_refused_without_being_made() -> None:
     with pytest.raises(Unprocessable):
-        protocol.decode_infer(_request([_x(shape=[10**9, 10**9], data=[1, 2])]), None)
+        v2.decode_infer(_request([_x(shape=[10**9, 10**9], data=[1, 2])]), None)
 
 
 def test_the_answer_in_json() -> None:
-    body, header_length = protocol.encode_infer(ARTIFACT, InferRequest([], id="i"), OUTPUTS)
+    body, header_length = v2.encode_infer(ARTIFACT, InferRequest([], id="i"), OUTPUTS)
     assert header_length is None
     assert json.loads(body) == {
         "model_name": "m", "model_version": "1", "id": "i",
@@ -152,7 +152,7 @@ def test_the_answer_in_json() -> None:
 
 def test_the_answer_in_part_binary() -> None:
     asked = InferRequest([], [OutputRequest("z"), OutputRequest("y", is_binary=True)])
-    body, header_length = protocol.encode_infer(ARTIFACT, asked, OUTPUTS)
+    body, header_length = v2.encode_infer(ARTIFACT, asked, OUTPUTS)
     assert header_length is not None
     assert json.loads(body[:header_length])["outputs"] == [
         {"name": "z", "datatype": "INT64", "shape": [2], "data": [-1, 2**62]},
@@ -164,7 +164,7 @@ def test_the_answer_in_part_binary() -> None:
 @pytest.mark.parametrize("is_binary", [False, True])
 def test_classes_are_score_index_label(*, is_binary: bool) -> None:
     asked = InferRequest([], [OutputRequest("y", is_binary, classes=2)])
-    body, header_length = protocol.encode_infer(ARTIFACT, asked, OUTPUTS)
+    body, header_length = v2.encode_infer(ARTIFACT, asked, OUTPUTS)
     rows = [b"0.700000:1:b", b"0.200000:2:c", b"3.000000:0:a", b"2.000000:2:c"]
     (output,) = json.loads(body[:header_length])["outputs"]
     assert (output["datatype"], output["shape"]) == ("BYTES", [2, 2])
@@ -175,7 +175,7 @@ def test_classes_are_score_index_label(*, is_binary: bool) -> None:
 
 
 def test_more_classes_than_there_are_give_all_of_them() -> None:
-    classes = protocol.classify(OUTPUTS["y"], 100, ("a",))
+    classes = v2.classify(OUTPUTS["y"], 100, ("a",))
     assert classes.shape == (2, 3)
     assert classes.data == [
         b"0.700000:1", b"0.200000:2", b"0.100000:0:a", b"3.000000:0:a", b"2.000000:2", b"1.000000:1"
@@ -186,8 +186,8 @@ def test_more_classes_than_there_are_give_all_of_them() -> None:
 def test_what_json_does_not_have_is_answered_in_binary_only(number: float) -> None:
     outputs = {"y": Tensor("y", "FP32", (1, 1), struct.pack("<f", number))}
     with pytest.raises(Unprocessable, match=r"^output y has NaN or Infinity, which JSON has not"):
-        protocol.encode_infer(ARTIFACT, InferRequest([]), outputs)
-    body, header_length = protocol.encode_infer(ARTIFACT, InferRequest([], is_binary=True), outputs)
+        v2.encode_infer(ARTIFACT, InferRequest([]), outputs)
+    body, header_length = v2.encode_infer(ARTIFACT, InferRequest([], is_binary=True), outputs)
     assert body[header_length:] == outputs["y"].data
 
 
@@ -207,7 +207,7 @@ def _decode_image(encoded: bytes) -> bytes:
 )
 def test_v1_instances(instance: Any, item: bytes) -> None:
     body = json.dumps({"instances": [instance, instance]}).encode()
-    assert protocol_v1.decode(body, ARTIFACT, _decode_image, 2) == [(item,), (item,)]
+    assert v1.decode(body, ARTIFACT, _decode_image, 2) == [(item,), (item,)]
 
 
 @pytest.mark.parametrize(
@@ -216,17 +216,17 @@ def test_v1_instances(instance: Any, item: bytes) -> None:
 )  # fmt: skip
 def test_malformed_v1_is_refused(raw: Any) -> None:
     with pytest.raises((BadRequest, Unprocessable)):
-        protocol_v1.decode(json.dumps(raw).encode(), ARTIFACT, _decode_image, 2)
+        v1.decode(json.dumps(raw).encode(), ARTIFACT, _decode_image, 2)
 
 
 def test_v1_predictions() -> None:
-    assert protocol_v1.encode({"z": OUTPUTS["z"]}) == [-1, 2**62]
-    assert protocol_v1.encode({"y": OUTPUTS["y"]}) == [pytest.approx([0.1, 0.7, 0.2]), [3, 1, 2]]
-    assert protocol_v1.encode(OUTPUTS) == [
+    assert v1.encode({"z": OUTPUTS["z"]}) == [-1, 2**62]
+    assert v1.encode({"y": OUTPUTS["y"]}) == [pytest.approx([0.1, 0.7, 0.2]), [3, 1, 2]]
+    assert v1.encode(OUTPUTS) == [
         {"y": pytest.approx([0.1, 0.7, 0.2]), "z": -1}, {"y": [3, 1, 2], "z": 2**62}
     ]  # fmt: skip
 
 
 def test_v1_predictions_are_json_too() -> None:
     with pytest.raises(Unprocessable):
-        protocol_v1.encode({"y": Tensor("y", "FP32", (1, 1), struct.pack("<f", float("nan")))})
+        v1.encode({"y": Tensor("y", "FP32", (1, 1), struct.pack("<f", float("nan")))})

@@ -10,7 +10,7 @@ import pytest
 
 from model.artifact import ITEM_BYTES
 from service.errors import Unprocessable
-from service.tensor import check_finite, encode_values, flatten, is_finite, kind_of, nest, values
+from service.protocol.tensor import check_finite, encode_values, flatten, is_finite, kind_of, nest, values
 
 NUMPY: dict[str, Any] = {
     "BOOL": numpy.bool_, "UINT8": numpy.uint8, "UINT16": numpy.uint16, "UINT32": numpy.uint32, "UINT64": numpy.uint64,

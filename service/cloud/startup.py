@@ -34,7 +34,7 @@ def start(settings: Settings) -> "Flask":
     artifact = Artifact.read(settings.model_dir)
     # Nobody waits for it but the runtime, which would meet the same fault: there is no fork to come.
     Preparation(artifact, settings)
-    from service import image
+    from service.protocol import image
     from service.runtime import Runtime
 
     runtime = Runtime(artifact, settings, on_failure=lambda: None)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from model.artifact import Artifact, TensorSpec
 from service.engine import Item
 from service.errors import Unprocessable
-from service.protocol import InferRequest
-from service.tensor import Tensor, check_finite
+from service.protocol.tensor import Tensor, check_finite
+from service.protocol.v2 import InferRequest
 
 DecodeImage = Callable[[bytes], bytes]
 """One encoded picture -> one raw item of the first input."""

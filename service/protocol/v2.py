@@ -17,7 +17,7 @@ from typing import Any
 
 from model.artifact import ITEM_BYTES, Artifact
 from service.errors import BadRequest, Unprocessable
-from service.tensor import (
+from service.protocol.tensor import (
     FLOATS,
     MAX_DIMENSIONS,
     Tensor,

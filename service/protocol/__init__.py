@@ -1,0 +1,8 @@
+"""Pure: bytes <-> tensors. Nothing here knows of HTTP, of events or of an engine.
+
+v2.py      requests and responses of the Open Inference Protocol v2, JSON and binary
+v1.py      the same for KServe's V1
+items.py   the tensors of a request <-> the items of a batch, checked against the artifact
+tensor.py  numbers to and from raw elements, for every datatype
+image.py   encoded picture -> UINT8 [H, W, 3], as the artifact prescribes
+"""
