@@ -1,7 +1,7 @@
 """CPU baselines that a model can be compiled for."""
 
 from model.artifact import CpuSpec
-from service import cpu
+from service.runtime import cpu
 
 NAMES = ("x86-64-v3", "native")
 

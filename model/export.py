@@ -17,7 +17,7 @@ from model.lower import lower_aoti, lower_onnx
 from model.precision import in_precision
 from model.progress import step
 from model.selection import best_plan, candidates, keep
-from service.cpu import quota
+from service.runtime.cpu import quota
 
 DATATYPES = {
     torch.bool: "BOOL", torch.uint8: "UINT8", torch.uint16: "UINT16", torch.uint32: "UINT32", torch.uint64: "UINT64",

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model.artifact import Artifact
-from service import engine
-from service.engine import Item, Plan
+from service.runtime import engine
+from service.runtime.engine import Item, Plan
 
 WARM_UP_RUNS = 3
 ROUNDS = 7

@@ -5,7 +5,6 @@
     job:   Prefer, stored  -> delivered to events.receive, by a broker or by jobs/delivery.py
 
 __main__.py       `python -m service`: the checks that deserve one clear sentence, then gunicorn
-preparation.py    what is done before gunicorn forks: the engine's libraries, beside the imports
 server.py         Server: gunicorn's process model, one worker with many threads
 app.py            create_app(settings): the only place where objects are joined; the one error handler
 settings.py       Settings: typed, frozen, from_env(); the only reader of the environment
@@ -15,11 +14,8 @@ cloud/            the service as a function, where somebody else serves HTTP: AW
 jobs/             requests that are answered later: their routes, store and delivery, and the form of events
 call.py           Call, whoever brought it, and its Result: decode, run, encode
 body.py           the body of a request, within its limits
+runtime/          the model, from loading to closing
 protocol/         pure: bytes <-> tensors
-runtime.py        Runtime: one artifact, its engine and the batcher, from loading to closing
-batcher.py        Batcher: bounded queue, batches, runners; knows no HTTP and no engine
-engine/           Engine: load an artifact, run it, close it; one interface, two engines
-cpu.py            how many threads the CPU quota allows, and what the CPU can do
 telemetry.py      the cold-start ledger, the phases of a request, counters
 metrics.py        what every request leaves behind, and GET /metrics
 errors.py         the error tree; each class knows its HTTP status

@@ -5,7 +5,7 @@ import socket
 import sys
 
 from model.artifact import Artifact, ArtifactError
-from service.preparation import Preparation
+from service.runtime.preparation import Preparation
 from service.settings import Settings, SettingsError
 from service.telemetry import ledger
 

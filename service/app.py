@@ -15,7 +15,7 @@ from service import __version__, events, inference, metrics
 from service.errors import EngineError, KindlingError, QueueFull
 from service.jobs import routes as job_routes
 from service.jobs.service import Jobs
-from service.runtime import Runtime
+from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
 

@@ -8,7 +8,7 @@ from typing import Any
 from service.protocol import v1, v2
 from service.protocol.items import items_of, outputs_of
 from service.protocol.tensor import check_finite
-from service.runtime import Runtime
+from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import Timing
 

@@ -14,7 +14,7 @@ from service.body import read_body
 from service.call import Call
 from service.errors import BadRequest, Cancelled, DeadlineExceeded, RequestError, Unprocessable
 from service.jobs.service import Jobs
-from service.runtime import Runtime
+from service.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from service.jobs.event import Event

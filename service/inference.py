@@ -8,7 +8,7 @@ from service.body import read_body
 from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, answer
 from service.errors import BadRequest, NotFound
 from service.jobs import routes as jobs
-from service.runtime import Runtime
+from service.runtime.runtime import Runtime
 from service.settings import Settings
 
 routes = Blueprint("inference", __name__)

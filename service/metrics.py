@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from service import __version__
-from service.runtime import Runtime
+from service.runtime.runtime import Runtime
 from service.telemetry import BUCKETS_S, Histogram, Requests, Timing, ledger
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from service.batcher import Batcher
+from service.runtime.batcher import Batcher
 from tests.eventually import eventually
 
 SOON_S = 10.0  # longer than anything here takes; a test that needs it all has failed

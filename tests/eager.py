@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from model.parity import raw
-from service.engine import Item
 from service.protocol import image
+from service.runtime.engine import Item
 from tests.models import LABELS, PICTURE, SIDE, Types, tiny_module
 
 _tiny = tiny_module()

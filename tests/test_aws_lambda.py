@@ -134,7 +134,7 @@ def test_the_model_is_ready_before_the_first_event_is_asked_for(on_lambda: OnLam
 def test_runners_follow_the_memory_that_cpu_time_comes_with(
     on_lambda: OnLambda, tiny_onnx: Path, memory: str, runners: int | None
 ) -> None:
-    from service import cpu
+    from service.runtime import cpu
 
     found = on_lambda(tiny_onnx, AWS_LAMBDA_FUNCTION_MEMORY_SIZE=memory)
     assert f"is ready: {runners or min(6, cpu.quota())} x 1 threads" in found.log

@@ -45,7 +45,7 @@ def test_every_environment_variable_is_a_setting(function: Any) -> None:
 
 
 def test_two_cpus_come_with_the_memory(function: Any) -> None:
-    from service import cpu
+    from service.runtime import cpu
 
     assert cpu.of_lambda(function["MemorySize"]) == 2
     assert cpu.of_lambda(function["MemorySize"] + 1) == 3

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.batcher import Batcher
+from service.runtime.batcher import Batcher
 from tests.batching import NEVER_S, SOON_S, Model, batching, busy, wait_for_depth
 from tests.eventually import eventually
 

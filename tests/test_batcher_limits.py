@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from service.batcher import Batcher
 from service.errors import DeadlineExceeded, NotReady, QueueFull
+from service.runtime.batcher import Batcher
 from tests.batching import NEVER_S, SOON_S, Model, batching, busy, wait_for_depth
 from tests.eventually import eventually
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service import cpu
+from service.runtime import cpu
 from tests.serving import ROOT
 
 
@@ -89,7 +89,7 @@ def test_without_a_group_the_affinity_holds(tmp_path: Path, cgroup: str) -> None
 
 
 def test_a_process_that_was_given_one_cpu_has_a_quota_of_one() -> None:
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from service import cpu; print(cpu.quota())"
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from service.runtime import cpu; print(cpu.quota())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
 

@@ -11,9 +11,9 @@ import torch
 
 from model.artifact import Artifact, ArtifactError, CpuSpec, TensorSpec
 from model.parity import raw
-from service import engine
-from service.engine import Engine, Item, Plan
 from service.errors import EngineError
+from service.runtime import engine
+from service.runtime.engine import Engine, Item, Plan
 from tests import eager
 from tests.models import SIDE
 

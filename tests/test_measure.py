@@ -6,8 +6,8 @@ import pytest
 
 from model import measure
 from model.artifact import Artifact
-from service import engine
-from service.engine import Plan
+from service.runtime import engine
+from service.runtime.engine import Plan
 from tests.models import SIDE
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model.artifact import Artifact
-from service.preparation import Preparation
+from service.runtime.preparation import Preparation
 from service.settings import Settings
 from service.telemetry import ledger
 
@@ -35,7 +35,7 @@ def start(settings: Settings) -> "Flask":
     # Nobody waits for it but the runtime, which would meet the same fault: there is no fork to come.
     Preparation(artifact, settings)
     from service.protocol import image
-    from service.runtime import Runtime
+    from service.runtime.runtime import Runtime
 
     runtime = Runtime(artifact, settings, on_failure=lambda: None)
     from service.app import create_app  # Flask, while the model loads

@@ -16,7 +16,7 @@ from service import call as calls
 from service.call import Call, Result
 from service.errors import Conflict, NotFound, NotReady, Unprocessable
 from service.jobs.waiting import Waiting
-from service.runtime import Runtime
+from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import Timing
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from model.artifact import Artifact, TensorSpec
-from service.engine import Item
 from service.errors import Unprocessable
 from service.protocol.tensor import Tensor, check_finite
 from service.protocol.v2 import InferRequest
+from service.runtime.engine import Item
 
 DecodeImage = Callable[[bytes], bytes]
 """One encoded picture -> one raw item of the first input."""

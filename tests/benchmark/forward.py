@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from model import pictures
 from model.artifact import Artifact
 from model.measure import measure as measure_engine
-from service import cpu
-from service.engine import Plan
+from service.runtime import cpu
+from service.runtime.engine import Plan
 from tests.benchmark.lineup import ENGINES, Places
 
 

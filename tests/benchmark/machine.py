@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from service import cpu
+from service.runtime import cpu
 
 PACKAGES = ("torch", "onnxruntime", "flask", "gunicorn", "pillow")
 

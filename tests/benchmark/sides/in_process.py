@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from model.artifact import Artifact
-from service import cpu, engine
 from service.protocol import image
 from service.protocol.tensor import values
+from service.runtime import cpu, engine
 from tests.benchmark.photo import ESPRESSO
 from tests.benchmark.process import memory
 

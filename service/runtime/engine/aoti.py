@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from model.artifact import ITEM_BYTES, Artifact, ArtifactError, Program, TensorSpec
-from service.engine import Item, Plan, aoti_abi, memory
 from service.errors import EngineError
+from service.runtime.engine import Item, Plan, aoti_abi, memory
 
 
 def open_libraries(artifact: Artifact, how: Plan) -> Any:

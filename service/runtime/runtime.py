@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from model.artifact import Artifact
-from service import cpu, engine
-from service.batcher import Batcher
-from service.engine import Engine, Item
 from service.errors import EngineError, NotReady, QueueFull, Unprocessable
-from service.preparation import plan
 from service.protocol import image
 from service.protocol.tensor import values
+from service.runtime import cpu, engine
+from service.runtime.batcher import Batcher
+from service.runtime.engine import Engine, Item
+from service.runtime.preparation import plan
 from service.settings import Settings
 from service.telemetry import Timing, ledger
 

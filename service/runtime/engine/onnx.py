@@ -6,8 +6,8 @@ import numpy
 import onnxruntime
 
 from model.artifact import Artifact, ArtifactError
-from service.engine import Item, Plan
 from service.errors import EngineError
+from service.runtime.engine import Item, Plan
 
 DTYPES = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from model.artifact import Artifact, ArtifactError
-from service import cpu
-from service.engine import memory
+from service.runtime import cpu
+from service.runtime.engine import memory
 
 Item = tuple[bytes | memoryview, ...]
 """One item of a batch: the raw little-endian elements of each input, or of each output, in the artifact's order."""
@@ -73,7 +73,7 @@ def prepare(artifact: Artifact, how: Plan) -> None:
         # One arena for each runner, and one for everything else.
         memory.limit_arenas(how.runners + 1)
         if artifact.engine == "aoti":
-            from service.engine import aoti
+            from service.runtime.engine import aoti
 
             aoti.open_libraries(artifact, how)
         else:
@@ -93,9 +93,9 @@ def load(artifact: Artifact, how: Plan) -> Engine:
     artifact.verify()
     prepare(artifact, how)
     if artifact.engine == "aoti":
-        from service.engine.aoti import AotiEngine
+        from service.runtime.engine.aoti import AotiEngine
 
         return AotiEngine(artifact, how)
-    from service.engine.onnx import OnnxEngine
+    from service.runtime.engine.onnx import OnnxEngine
 
     return OnnxEngine(artifact, how)

@@ -8,8 +8,8 @@ import threading
 from contextlib import suppress
 
 from model.artifact import Artifact
-from service import cpu, engine
-from service.engine import Plan
+from service.runtime import cpu, engine
+from service.runtime.engine import Plan
 from service.settings import Settings
 from service.telemetry import ledger
 

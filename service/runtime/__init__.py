@@ -1,0 +1,8 @@
+"""The model, from loading to closing; knows no HTTP.
+
+preparation.py  what is done before gunicorn forks: the engine's libraries, beside the imports
+runtime.py      Runtime: one artifact, its engine and the batcher
+batcher.py      Batcher: bounded queue, batches, runners; knows no engine
+engine/         Engine: load an artifact, run it, close it; one interface, two engines
+cpu.py          how many threads the CPU quota allows, and what the CPU can do
+"""
