@@ -20,7 +20,7 @@ def main() -> int:
         ledger.mark("python")
         preparation = Preparation(artifact, settings)
         from service.protocol import image
-        from service.server import Server  # gunicorn and Flask, while the libraries load
+        from service.web.server import Server  # gunicorn and Flask, while the libraries load
 
         image.warm_up()
         ledger.mark("imports")

@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 from model.artifact import ArtifactError
 from service import errors
-from service.app import create_app
 from service.settings import Settings
+from service.web.app import create_app
 from tests.exporting import Exports
 
 LONG = "ä" * 10_000

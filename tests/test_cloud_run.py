@@ -15,8 +15,8 @@ import pytest
 from flask import Flask
 
 from model.artifact import Artifact
-from service import inference
 from service.settings import Settings
+from service.web import inference
 from tests.manifests import KNATIVE, Manifest, build, build_command, knative_service
 from tests.serving import ROOT
 

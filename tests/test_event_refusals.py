@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.app import create_app
 from service.settings import Settings
+from service.web.app import create_app
 from tests.conftest import Serve
 from tests.events import (
     BATCH_TYPE,

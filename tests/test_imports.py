@@ -12,7 +12,7 @@ from tests.serving import ROOT
 ASK = """
 import io, sys
 from PIL import Image
-from service.app import create_app
+from service.web.app import create_app
 from service.settings import Settings
 
 app = create_app(Settings.from_env({"MODEL_DIR": sys.argv[1]}))
@@ -38,13 +38,13 @@ def _modules(code: str, *arguments: str) -> set[str]:
 
 
 def test_importing_the_service_leaves_torch_and_numpy_out() -> None:
-    modules = _modules("import service.app, sys; print(*sys.modules)")
-    assert "service.app" in modules
+    modules = _modules("import service.web.app, sys; print(*sys.modules)")
+    assert "service.web.app" in modules
     assert not modules & {"torch", "torchvision", "numpy", "onnxruntime"}
     assert not modules & {"service.cloud", "awslambdaric", "apig_wsgi", "functions_framework"}
 
 
-@pytest.mark.parametrize("module", ["model.artifact", "service.server", "service.__main__", "service.protocol.v2"])
+@pytest.mark.parametrize("module", ["model.artifact", "service.web.server", "service.__main__", "service.protocol.v2"])
 def test_importing_one_module_leaves_torch_and_numpy_out(module: str) -> None:
     modules = _modules(f"import {module}, sys; print(*sys.modules)")
     assert module in modules
@@ -76,8 +76,8 @@ def test_answering_with_onnx_leaves_torch_out(tiny_onnx: Path) -> None:
 
 @pytest.mark.parametrize(
     ("before", "beside"),
-    [("service.__main__", "service.server"), ("service.cloud.startup", "service.app"),
-     ("awslambdaric.bootstrap", "service.app")],
+    [("service.__main__", "service.web.server"), ("service.cloud.startup", "service.web.app"),
+     ("awslambdaric.bootstrap", "service.web.app")],
 )  # fmt: skip
 def test_no_extension_waits_for_the_libraries(before: str, beside: str) -> None:
     """The loader opens one library at a time: all that the imports need are opened before libtorch."""

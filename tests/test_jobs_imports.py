@@ -19,8 +19,9 @@ def watch(event, args):
         early.add(args[0].partition(".")[0])
 
 sys.addaudithook(watch)
-from service import __main__, server
-from service.app import create_app
+from service import __main__
+from service.web import server
+from service.web.app import create_app
 from service.settings import Settings
 
 port, model, database, sink = sys.argv[1:]

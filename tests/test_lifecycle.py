@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from model.artifact import Artifact
-from service.server import _refuse_new_connections
+from service.web.server import _refuse_new_connections
 from tests import eager
 from tests.eventually import eventually
 from tests.pictures import png

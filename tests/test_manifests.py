@@ -12,11 +12,11 @@ from flask import Flask
 from werkzeug.routing import MapAdapter
 
 from model.artifact import Artifact
-from service import events, inference, metrics
 from service.jobs import delivery
 from service.jobs.event import REQUESTED
 from service.jobs.lease import LEASE_S
 from service.settings import Settings
+from service.web import events, inference, metrics
 from tests.manifests import KNATIVE, Manifest, build, build_command, knative_service, with_components
 from tests.serving import ROOT
 

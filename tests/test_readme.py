@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from service import events, inference, metrics
-from service.jobs import routes as job_routes
 from service.settings import Settings
+from service.web import events, inference, metrics
+from service.web import jobs as job_routes
 from tests.conftest import Serve
 from tests.pictures import png
 from tests.serving import ROOT

@@ -38,7 +38,7 @@ def start(settings: Settings) -> "Flask":
     from service.runtime.runtime import Runtime
 
     runtime = Runtime(artifact, settings, on_failure=lambda: None)
-    from service.app import create_app  # Flask, while the model loads
+    from service.web.app import create_app  # Flask, while the model loads
 
     image.warm_up()
     ledger.mark("imports")

@@ -4,12 +4,12 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
-from service.body import read_body
 from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, answer
 from service.errors import BadRequest, NotFound
-from service.jobs import routes as jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
+from service.web import jobs
+from service.web.body import read_body
 
 routes = Blueprint("inference", __name__)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, current_app, g, request
 
-from service.body import read_body
 from service.call import Call
 from service.errors import BadRequest, Cancelled, DeadlineExceeded, RequestError, Unprocessable
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
+from service.web.body import read_body
 
 if TYPE_CHECKING:
     from service.jobs.event import Event
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 routes = Blueprint("events", __name__)
 
-SCHEMA = Path(__file__).parent / "jobs" / "event.schema.json"
+SCHEMA = Path(__file__).parent.parent / "jobs" / "event.schema.json"
 # What Eventing adds to an event that it gives up; the last one is an answer's body in base64, of at most 1024 bytes.
 TOLD = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 MAX_REASON_CHARS = 1024

@@ -11,9 +11,9 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
-from service.app import create_app
 from service.settings import Settings
 from service.telemetry import ledger
+from service.web.app import create_app
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -101,7 +101,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "bind": f"{settings.host}:{settings.port}",
         # One model in memory; the runners inside the worker use all of the CPU quota.
         "workers": 1,
-        "worker_class": "service.server.Worker",
+        "worker_class": "service.web.server.Worker",
         "threads": settings.request_threads,
         # Longer than the 90 s for which Go's HTTP clients, Knative's queue-proxy among them, keep an idle connection:
         # the side that reuses a connection must be the one to close it.

@@ -11,13 +11,14 @@ from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from model.artifact import Artifact
-from service import __version__, events, inference, metrics
+from service import __version__
 from service.errors import EngineError, KindlingError, QueueFull
-from service.jobs import routes as job_routes
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
+from service.web import events, inference, metrics
+from service.web import jobs as job_routes
 
 logger = logging.getLogger("kindling")
 
