@@ -8,6 +8,7 @@ __main__.py   `python -m service`: the checks that deserve one clear sentence, t
 cloud/        who else starts it, where somebody else serves HTTP: AWS Lambda, Google Cloud Functions
 web/          HTTP in and out: routes, the application, gunicorn's process model
 jobs/         requests that are answered later: their store, leases and delivery
+events/       CloudEvents: their form, their claim checks, sending one
 call.py       Call, whoever brought it, and its Result: decode, run, encode
 runtime/      the model, from loading to closing: batcher, engines
 protocol/     pure: bytes <-> tensors, and pictures

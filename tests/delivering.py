@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.jobs import event as events
+from service.events import codec
 from service.jobs.delivery import Embedded
 from service.jobs.job import Job
 from service.jobs.store import JobStore, NewJob
@@ -16,9 +16,9 @@ DATA = bytes(range(256))
 ERROR = b'{"error":"no picture"}'
 
 
-def event(event_id: str = "1", **attributes: str) -> events.Event:
-    required = {"specversion": "1.0", "id": event_id, "source": "/test", "type": events.REQUESTED}
-    return events.Event({**required, "datacontenttype": "image/png", **attributes}, DATA)
+def event(event_id: str = "1", **attributes: str) -> codec.Event:
+    required = {"specversion": "1.0", "id": event_id, "source": "/test", "type": codec.REQUESTED}
+    return codec.Event({**required, "datacontenttype": "image/png", **attributes}, DATA)
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def delivering(store: JobStore, url: str, parallel: int = 2) -> Iterator[Embedde
 
 
 def due_job(store: JobStore, event_id: str = "1") -> str:
-    encoded = events.to_json(event(event_id))
+    encoded = codec.to_json(event(event_id))
     return store.create(NewJob("/test", event_id, event=encoded, due_s=time.time()))[0].id
 
 

@@ -19,7 +19,7 @@ JSON_TYPE, BATCH_TYPE = "application/cloudevents+json", "application/cloudevents
 RETRIED = frozenset((404, 408, 409, 429, *range(500, 600)))
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-SCHEMA = json.loads((ROOT / "service/jobs/event.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "service/events/event.schema.json").read_text())
 FORMAT = JSONFormat()
 
 REQUEST = Draft202012Validator({**SCHEMA, "anyOf": [{"$ref": "#/$defs/request"}]})

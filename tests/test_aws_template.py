@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cfnlint.decode import decode
 
-from service.jobs.event import REPLIES, REQUESTED
+from service.events.codec import REPLIES, REQUESTED
 from service.settings import Settings
 from tests.serving import ROOT
 

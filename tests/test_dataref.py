@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import NotReady, Unprocessable
-from service.jobs import dataref
+from service.events import dataref
 from tests.conftest import Serve
 from tests.events import COMPLETED, FAILED, MODES, assert_refused, event, replies, reply, send
 from tests.pictures import png

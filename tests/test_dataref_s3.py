@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.errors import NotReady, Unprocessable
-from service.jobs import dataref, s3
+from service.events import dataref, s3
 from tests.conftest import Serve
 from tests.events import COMPLETED, MODES, RETRIED, assert_refused, event, reply, send
 from tests.pictures import png

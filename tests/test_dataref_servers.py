@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import NotReady, Unprocessable
-from service.jobs import dataref
+from service.events import dataref
 from tests.conftest import Serve
 from tests.events import RETRIED, event, replies, send
 from tests.pictures import png

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
+from service.events import codec
+from service.events.post import MAX_RETRY_AFTER_S, Answer
 from service.jobs import delivery
-from service.jobs import event as events
 from service.jobs.job import FAILED, QUEUED
-from service.jobs.post import MAX_RETRY_AFTER_S, Answer
 from service.jobs.queue import DeliveryQueue
 from service.jobs.store import JobStore
 from tests.broker import Received, Reply, listening
@@ -35,7 +35,7 @@ def test_a_job_is_delivered_as_the_event_that_it_was(store: JobStore) -> None:
         embedded.publish(event())
         wait_for(broker, 1)
     (got,) = broker.received
-    assert events.decode(got.headers, got.body) == (events.BINARY, [event()])
+    assert codec.decode(got.headers, got.body) == (codec.BINARY, [event()])
     assert job_of(store, job_id).deliveries == 1
 
 

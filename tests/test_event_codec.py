@@ -11,8 +11,8 @@ from cloudevents.core.formats.json import JSONFormat
 
 from service.call import IMAGE, V2, Call, Result
 from service.errors import BadRequest, Unprocessable
-from service.jobs import event as codec
-from service.jobs.event import BATCH_TYPE, JSON_TYPE, Event
+from service.events import codec
+from service.events.codec import BATCH_TYPE, JSON_TYPE, Event
 from tests.events import REQUEST
 
 GOOD: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "/tests", "type": "t"}

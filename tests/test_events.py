@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from service.jobs import event as codec
+from service.events import codec
 from tests import eager
 from tests.conftest import Serve
 from tests.events import BATCH_TYPE, COMPLETED, MODES, SCHEMA, TRACE, assert_refused, event, replies, reply, send

@@ -12,8 +12,8 @@ from flask import Flask
 from werkzeug.routing import MapAdapter
 
 from model.artifact import Artifact
+from service.events.codec import REQUESTED
 from service.jobs import delivery
-from service.jobs.event import REQUESTED
 from service.jobs.lease import LEASE_S
 from service.settings import Settings
 from service.web import events, inference, metrics

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from service.errors import NotReady
+from service.events import codec
 from service.jobs import delivery
-from service.jobs import event as events
 from service.jobs.delivery import Sink
 from tests.broker import Reply, listening
 from tests.serving import HOST, free_port
@@ -17,8 +17,8 @@ SOON_S = 30.0
 DATA = bytes(range(256))
 
 
-EVENT = events.Event(
-    {"specversion": "1.0", "id": "1", "source": "/test", "type": events.REQUESTED, "datacontenttype": "image/png",
+EVENT = codec.Event(
+    {"specversion": "1.0", "id": "1", "source": "/test", "type": codec.REQUESTED, "datacontenttype": "image/png",
      "inferprotocol": "image"}, DATA,
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ def test_a_broker_gets_the_event_in_binary_mode_with_the_overrides_extensions() 
     assert got.path == "/broker/default"
     assert got.body == DATA
     assert {name: value for name, value in got.headers.items() if name.startswith("ce-")} == {
-        "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/test", "ce-type": events.REQUESTED,
+        "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/test", "ce-type": codec.REQUESTED,
         "ce-colour": "blue", "ce-inferprotocol": "v2",
     }  # fmt: skip
     assert got.headers["content-type"] == "image/png"

@@ -81,7 +81,7 @@ def _failed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_answered(record: dict[str, Any]) -> bool:
-    from service.jobs import event as codec
+    from service.events import codec
 
     body = json.dumps(_cloud_event(record)).encode()
     answer = post_event(app, body, {"Content-Type": codec.JSON_TYPE})
@@ -95,7 +95,7 @@ def _is_answered(record: dict[str, Any]) -> bool:
 
 def _replies(events: list[Any]) -> list[Any]:
     """A batch of events, answered as one: what is wrong with one of them is told by the event that answers it."""
-    from service.jobs import event as codec
+    from service.events import codec
 
     body = json.dumps(events).encode()
     answer = post_event(app, body, {"Content-Type": codec.BATCH_TYPE})

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from service.errors import NotReady
-from service.jobs import event as events
-from service.jobs.post import Answer, post
+from service.events import codec
+from service.events.post import Answer, post
 from service.jobs.queue import DeliveryQueue
 from service.jobs.store import JobStore
 
@@ -34,13 +34,13 @@ class Sink:
         self._extensions: dict[str, str] = (json.loads(overrides) if overrides else {}).get("extensions", {})
         self._timeout_s = timeout_s
 
-    def publish(self, event: events.Event) -> None:
+    def publish(self, event: codec.Event) -> None:
         """Return once the broker has it.
 
         Raises:
             NotReady: it does not take it.
         """
-        sent = events.Event({**event.attributes, **self._extensions}, event.data)
+        sent = codec.Event({**event.attributes, **self._extensions}, event.data)
         end = time.monotonic() + self._timeout_s
         for attempt in range(PUBLISH_TRIES):
             answer = post(self._url, sent, end - time.monotonic())
@@ -60,7 +60,7 @@ class Sink:
 class Nobody:
     """Neither a broker delivers nor this process: one that stands still between requests must not begin to."""
 
-    def publish(self, event: events.Event) -> None:  # noqa: ARG002 - whatever it is
+    def publish(self, event: codec.Event) -> None:  # noqa: ARG002 - whatever it is
         """Raises NotReady."""
         raise NotReady("nobody delivers jobs here: set K_SINK")
 
@@ -96,7 +96,7 @@ class Embedded:
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self._thread.start()
 
-    def publish(self, event: events.Event) -> None:  # noqa: ARG002 - it is in the store
+    def publish(self, event: codec.Event) -> None:  # noqa: ARG002 - it is in the store
         """Have a look at the store now."""
         self._changed.set()
 
@@ -178,7 +178,7 @@ class Embedded:
             self._changed.set()
 
     def _post(self, encoded: bytes) -> Answer:
-        return post(self._url, events.from_json(encoded), self._timeout_s)
+        return post(self._url, codec.from_json(encoded), self._timeout_s)
 
 
 def _pause_s(before: int, answer: Answer) -> float:

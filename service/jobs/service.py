@@ -21,8 +21,8 @@ from service.settings import Settings
 from service.telemetry import Timing
 
 if TYPE_CHECKING:
+    from service.events.codec import Event
     from service.jobs.delivery import Embedded, Nobody, Sink
-    from service.jobs.event import Event
     from service.jobs.job import Job
     from service.jobs.store import JobStore, NewJob
     from service.jobs.work import Work
@@ -84,19 +84,19 @@ class Jobs:
             Unprocessable: the key was used for another request.
             NotReady: the broker does not take it; there is no job then.
         """
-        from service.jobs import event as events
+        from service.events import codec
         from service.jobs.job import QUEUED
         from service.jobs.store import NewJob
 
         event_id = uuid.uuid4().hex
-        event = events.request_of(call, event_id, self._runtime.artifact.name, content_type, trace)
+        event = codec.request_of(call, event_id, self._runtime.artifact.name, content_type, trace)
         new = NewJob(
-            event.source, event_id, event_id, events.to_json(event), fingerprint(call), key, due_s=self._due_s()
+            event.source, event_id, event_id, codec.to_json(event), fingerprint(call), key, due_s=self._due_s()
         )
         job, is_new = self._create(new)
         if not is_new:
             event = replace(event, attributes={**event.attributes, "source": job.source, "id": job.event_id})
-            self.store.keep_event(job.id, events.to_json(event), self._due_s())
+            self.store.keep_event(job.id, codec.to_json(event), self._due_s())
         # One that is there but was never sent, as it seems: a second copy does no harm.
         if is_new or (job.status == QUEUED and job.deliveries == 0):
             try:
@@ -155,14 +155,14 @@ class Jobs:
             Conflict: it has not failed, or its event is not kept.
             NotReady: the broker does not take it; it is as it was then.
         """
-        from service.jobs import event as events
+        from service.events import codec
 
         store, before = self.store, self._read(job_id)
         encoded = store.event(job_id)
         if encoded is None or not store.send_again(job_id, self._due_s()):
             raise Conflict("only a failed job whose request is kept can be sent again")
         try:
-            self._send(job_id, events.from_json(encoded))
+            self._send(job_id, codec.from_json(encoded))
         except NotReady:
             store.fail(job_id, before.error_code or NotReady.status, before.error or "")
             raise
@@ -205,14 +205,14 @@ class Jobs:
 
         One that was not lost is computed once nevertheless.
         """
-        from service.jobs import event as events
+        from service.events import codec
 
         if job.is_final or not self._settings.k_sink or job.updated_s > time.time() - LOST_S:
             return
         if encoded := self.store.lost(job.id, LOST_S):
             logger.warning("job %s: nobody has run it for %.0f s, its event is published again", job.id, LOST_S)
             with suppress(NotReady):  # the log says why; whoever asks later tries again
-                self._open().delivery.publish(events.from_json(encoded))
+                self._open().delivery.publish(codec.from_json(encoded))
 
     def _due_s(self) -> float | None:
         return None if self._settings.k_sink else time.time()

@@ -17,12 +17,12 @@ from service.runtime.runtime import Runtime
 from service.web.body import read_body
 
 if TYPE_CHECKING:
-    from service.jobs.event import Event
+    from service.events.codec import Event
     from service.settings import Settings
 
 routes = Blueprint("events", __name__)
 
-SCHEMA = Path(__file__).parent.parent / "jobs" / "event.schema.json"
+SCHEMA = Path(__file__).parent.parent / "events" / "event.schema.json"
 # What Eventing adds to an event that it gives up; the last one is an answer's body in base64, of at most 1024 bytes.
 TOLD = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 MAX_REASON_CHARS = 1024
@@ -33,7 +33,7 @@ MAX_REASON_CHARS = 1024
 def receive() -> Response:
     """A CloudEvent, or a batch of them; the answer has the same mode."""
     # Imported when the first event comes: the SDK's 30 ms are not on the way to readiness.
-    from service.jobs import event as codec
+    from service.events import codec
 
     mode, asked = codec.decode(dict(request.headers), read_body())
     if len(asked) > (limit := _settings().max_request_items):
@@ -55,7 +55,7 @@ def schema() -> Response:
 @routes.post("/dead-letters")
 def bury() -> Response:
     """An event that a broker gave up: its job has failed, and can be sent again."""
-    from service.jobs import event as codec
+    from service.events import codec
 
     _, given_up = codec.decode(dict(request.headers), read_body())
     for each in given_up:
@@ -67,7 +67,7 @@ def bury() -> Response:
 
 def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
     """What answers the event, if anything does. In a batch the sender's fault with one of them is told in its place."""
-    from service.jobs import event as codec
+    from service.events import codec
 
     artifact = _runtime().artifact
     if event.fault:
@@ -90,20 +90,20 @@ def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
 
 def _call(event: "Event") -> Call:
     """What the event asks for, with the data that its claim check stands for."""
-    from service.jobs import event as codec
+    from service.events import codec
 
     settings = _settings()
     call = codec.call_of(event, _runtime().artifact.name)
     if (url := event.get(codec.DATAREF)) is None or event.data:
         return call
-    from service.jobs.dataref import fetch
+    from service.events.dataref import fetch
 
     body = fetch(url, settings.dataref_allow, settings.max_body_bytes, private=settings.dataref_allow_private)
     return replace(call, body=body)
 
 
 def _bury(event: "Event") -> None:
-    from service.jobs import event as codec
+    from service.events import codec
 
     jobs, (code, said) = _jobs(), _why(event)
     if not jobs.are_kept:

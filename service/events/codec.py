@@ -16,7 +16,7 @@ from cloudevents.core.bindings import http
 
 from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, Result
 from service.errors import BadRequest, Unprocessable
-from service.jobs import strict
+from service.events import strict
 
 REQUESTED = "dev.kindling.inference.requested"
 COMPLETED = "dev.kindling.inference.completed"

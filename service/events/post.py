@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from service.jobs import event as events
+from service.events import codec
 from service.jobs.job import RETRIED
 
 # What Retry-After may put the next try off to.
@@ -32,11 +32,11 @@ class Answer:
         return self.is_taken or (self.status != 0 and self.status not in RETRIED)
 
 
-def post(url: str, event: events.Event, timeout_s: float) -> Answer:
+def post(url: str, event: codec.Event, timeout_s: float) -> Answer:
     """The answer to that event; nothing is raised. No redirect is followed and no proxy is asked: both lose events."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    message = events.encode(events.BINARY, [event])
+    message = codec.encode(codec.BINARY, [event])
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     with closing(kind(str(parts.hostname), parts.port, timeout=timeout_s)) as connection:
         try:

@@ -44,7 +44,7 @@ def fetch(url: str, allowed: Sequence[str], max_bytes: int, *, private: bool) ->
         raise Unprocessable(f"dataref: {parts.scheme}://{parts.netloc[:100]}{parts.path[:100]} is not in DATAREF_ALLOW")
     if parts.scheme == "s3":
         # Imported when the first of them comes: the SDK's 200 ms are not on the way to readiness.
-        from service.jobs import s3
+        from service.events import s3
 
         return s3.get(parts.netloc, unquote(parts.path[1:]), max_bytes, TIMEOUT_S)
     addresses, end_s = _addresses(parts, private=private), time.monotonic() + TIMEOUT_S
