@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model.artifact import Artifact
+from service.protocol.tensor import Item
 from service.runtime import engine
-from service.runtime.engine import Item, Plan
+from service.runtime.engine import Plan
 
 WARM_UP_RUNS = 3
 ROUNDS = 7

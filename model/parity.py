@@ -9,7 +9,7 @@ import torch
 from model import pictures
 from model.artifact import Artifact
 from model.catalog import Model
-from service.runtime.engine import Item
+from service.protocol.tensor import Item
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 1e-1}
 """Largest |engine - eager| / (1 + |eager|) over all outputs. bf16 keeps 8 bits: 0.05 was seen on noise."""

@@ -6,7 +6,7 @@ import torch
 
 from model.parity import raw
 from service.protocol import image
-from service.runtime.engine import Item
+from service.protocol.tensor import Item
 from tests.models import LABELS, PICTURE, SIDE, Types, tiny_module
 
 _tiny = tiny_module()

@@ -12,8 +12,9 @@ import torch
 from model.artifact import Artifact, ArtifactError, CpuSpec, TensorSpec
 from model.parity import raw
 from service.errors import EngineError
+from service.protocol.tensor import Item
 from service.runtime import engine
-from service.runtime.engine import Engine, Item, Plan
+from service.runtime.engine import Engine, Plan
 from tests import eager
 from tests.models import SIDE
 

@@ -13,7 +13,7 @@ from flask import Flask, Request
 from werkzeug.wrappers import Response
 
 from service.cloud.startup import post_event, start
-from service.jobs.job import RETRIED
+from service.events.post import RETRIED
 from service.settings import Settings
 
 logger = logging.getLogger("kindling")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from service.events import codec
-from service.jobs.job import RETRIED
 
+# As Knative Eventing has it: these answers and a broken connection are tried again, every other one is final
+# (knative.dev/eventing, pkg/kncloudevents/retries.go).
+RETRIED = frozenset((404, 408, 409, 429, *range(500, 600)))
 # What Retry-After may put the next try off to.
 MAX_RETRY_AFTER_S = 60.0
 MAX_SAID_BYTES = 1024

@@ -14,11 +14,6 @@ STATUSES = (QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED)
 UNFINISHED = (QUEUED, RUNNING)
 FINAL = (SUCCEEDED, FAILED, CANCELLED)
 
-# As Knative Eventing has it: these answers and a broken connection are tried again, every other one is final
-# (knative.dev/eventing, pkg/kncloudevents/retries.go). A job that failed with one of them was given up in spite of
-# that; when its event comes once more, it is run.
-RETRIED = frozenset((404, 408, 409, 429, *range(500, 600)))
-
 
 @dataclass(frozen=True)
 class Job:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
-from service.jobs.job import FAILED, FINAL, QUEUED, RETRIED, RUNNING, SUCCEEDED
+from service.events.post import RETRIED
+from service.jobs.job import FAILED, FINAL, QUEUED, RUNNING, SUCCEEDED
 from service.jobs.schema import jobs
 
 Time = float | sa.BindParameter[Any]
@@ -21,7 +22,8 @@ EVENT = (jobs.c.source, jobs.c.event_id)
 NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_until_s": None}
 NO_ERROR: Mapping[str, Any] = {"error": None, "error_code": None}
 
-# The codes as they are, not as so many parameters, which take longer than all the rest of a statement.
+# A job that failed with a status that is tried again was given up in spite of that: when its event comes once more, it
+# is run. The codes as they are, not as so many parameters, which take longer than all the rest of a statement.
 _GIVEN_UP = sa.and_(
     jobs.c.status == FAILED, jobs.c.error_code.in_([sa.literal_column(f"{code}") for code in sorted(RETRIED)])
 )

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 from model.artifact import Artifact, TensorSpec
 from service.errors import Unprocessable
-from service.protocol.tensor import Tensor, check_finite
+from service.protocol.tensor import Item, Tensor, check_finite
 from service.protocol.v2 import InferRequest
-from service.runtime.engine import Item
 
 DecodeImage = Callable[[bytes], bytes]
 """One encoded picture -> one raw item of the first input."""

@@ -10,6 +10,9 @@ from typing import Any
 
 from service.errors import Unprocessable
 
+Item = tuple[bytes | memoryview, ...]
+"""One item of a batch: the raw little-endian elements of each input, or of each output, in the artifact's order."""
+
 MAX_DIMENSIONS = 8
 FLOATS = ("FP16", "BF16", "FP32", "FP64")
 

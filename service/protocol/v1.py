@@ -8,9 +8,8 @@ from typing import Any
 
 from model.artifact import Artifact
 from service.errors import BadRequest, Unprocessable
-from service.protocol.tensor import Tensor, check_finite, encode_values, nest
+from service.protocol.tensor import Item, Tensor, check_finite, encode_values, nest
 from service.protocol.v2 import decode_base64, decode_json, to_json
-from service.runtime.engine import Item
 
 
 def decode(body: bytes, artifact: Artifact, decode_image: Callable[[bytes], bytes], max_items: int) -> list[Item]:

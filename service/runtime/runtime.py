@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from model.artifact import Artifact
 from service.errors import EngineError, NotReady, QueueFull, Unprocessable
 from service.protocol import image
-from service.protocol.tensor import values
+from service.protocol.tensor import Item, values
 from service.runtime import cpu, engine
 from service.runtime.batcher import Batcher
-from service.runtime.engine import Engine, Item
+from service.runtime.engine import Engine
 from service.runtime.preparation import plan
 from service.settings import Settings
 from service.telemetry import Timing, ledger

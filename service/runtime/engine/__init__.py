@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from model.artifact import Artifact, ArtifactError
+from service.protocol.tensor import Item
 from service.runtime import cpu
 from service.runtime.engine import memory
-
-Item = tuple[bytes | memoryview, ...]
-"""One item of a batch: the raw little-endian elements of each input, or of each output, in the artifact's order."""
 
 # Who asks the system's loader for anything while it opens libtorch waits for that, and keeps the GIL: here nobody does.
 _preparing = threading.Lock()

@@ -7,7 +7,8 @@ import onnxruntime
 
 from model.artifact import Artifact, ArtifactError
 from service.errors import EngineError
-from service.runtime.engine import Item, Plan
+from service.protocol.tensor import Item
+from service.runtime.engine import Plan
 
 DTYPES = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
