@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import postgresql as postgres
-from tests.aws import Function, running
-from tests.exporting import OF_TEST_EXPORT, SHARED, Exports
-from tests.postgresql import PostgreSQL
-from tests.serving import ROOT, Server, environment, serving
+from tests.support import postgresql as postgres
+from tests.support.aws import Function, running
+from tests.support.exporting import OF_TEST_EXPORT, SHARED, Exports
+from tests.support.postgresql import PostgreSQL
+from tests.support.serving import ROOT, Server, environment, serving
 
 if TYPE_CHECKING:
     from service.jobs.store import JobStore
@@ -28,7 +28,7 @@ DEFAULT_ARTIFACT = Path(os.environ.get("MODEL_DIR", "build/efficientnet_lite0-ao
 
 @pytest.fixture(scope="session")
 def exports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exports]:
-    """What `tests.exporting` lists: exported two at a time, beside the tests that do without."""
+    """What `tests.support.exporting` lists: exported two at a time, beside the tests that do without."""
     with ThreadPoolExecutor(2) as pool:
         begun = Exports(pool, tmp_path_factory.mktemp("artifacts"))
         begun.begin(SHARED)
@@ -51,13 +51,13 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tiny(exports: Exports, engine_name: str) -> Path:
-    """The artifact of `tests.models.tiny`, for both engines in turn."""
+    """The artifact of `tests.support.models.tiny`, for both engines in turn."""
     return exports.artifact(f"tiny-{engine_name}")
 
 
 @pytest.fixture
 def types(exports: Exports, engine_name: str) -> Path:
-    """The artifact of `tests.models.types_*`, for both engines in turn."""
+    """The artifact of `tests.support.models.types_*`, for both engines in turn."""
     return exports.artifact(f"types-{engine_name}")
 
 

@@ -8,7 +8,7 @@ from tests.benchmark.lineup import ENGINES, Places
 from tests.benchmark.load import Load
 from tests.benchmark.process import SideError
 from tests.benchmark.throughput import WARM_UP_S
-from tests.test_container import docker, missing, running
+from tests.docker.test_container import docker, missing, running
 
 CPUS = ("0.5", "1", "2")
 CONCURRENCIES = (8, 32)

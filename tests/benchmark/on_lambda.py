@@ -5,12 +5,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.aws import http_answer, http_event
 from tests.benchmark.lineup import ENGINES, LAMBDA_EAGER, Places, on_lambda
 from tests.benchmark.photo import is_espresso
 from tests.benchmark.process import SideError
-from tests.runtime_api import DEADLINE_S, HANDLER, function, runtime_api
-from tests.serving import environment
+from tests.support.aws import http_answer, http_event
+from tests.support.runtime_api import DEADLINE_S, HANDLER, function, runtime_api
+from tests.support.serving import environment
 
 EAGER_HANDLER = "tests.benchmark.sides.eager_lambda.handler"
 

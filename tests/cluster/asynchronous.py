@@ -16,9 +16,9 @@ from kubernetes import client
 
 from tests.cluster.conftest import load_image, with_image
 from tests.cluster.knative import Cluster, Route, own_namespace
-from tests.eventually import eventually
-from tests.manifests import KNATIVE, Manifest, build
-from tests.serving import ROOT, Answer
+from tests.support.eventually import eventually
+from tests.support.manifests import KNATIVE, Manifest, build
+from tests.support.serving import ROOT, Answer
 
 COMPLETED = "dev.kindling.inference.completed"
 REQUESTED = "dev.kindling.inference.requested"

@@ -10,7 +10,7 @@ from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
 
 from tests.cluster.knative import Cluster, Route, own_namespace
-from tests.manifests import KNATIVE, Manifest, build, knative_service
+from tests.support.manifests import KNATIVE, Manifest, build, knative_service
 
 TOOLS = ("docker", "kind", "kubectl")
 SOURCE = "kindling:aoti"

@@ -8,8 +8,8 @@ from typing import Any
 from kubernetes import client
 
 from tests.cluster.knative import READY_S, Cluster, Route, is_ready, own_namespace
-from tests.eventually import eventually
-from tests.manifests import KNATIVE, Manifest, build, of_kind
+from tests.support.eventually import eventually
+from tests.support.manifests import KNATIVE, Manifest, build, of_kind
 
 REPLICAS = 3
 PODS = "app.kubernetes.io/name=kindling,app.kubernetes.io/component=inference"

@@ -16,9 +16,9 @@ from kubernetes.dynamic.exceptions import NotFoundError
 from kubernetes.stream import stream
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.eventually import eventually
-from tests.manifests import Manifest
-from tests.serving import Answer, ask
+from tests.support.eventually import eventually
+from tests.support.manifests import Manifest
+from tests.support.serving import Answer, ask
 
 # Where kind shows the gateway of Kourier on the host (knative/kind.yaml).
 GATEWAY = ("127.0.0.1", 80)

@@ -11,8 +11,8 @@ from types import TracebackType
 
 from model import pictures
 from tests.cluster.knative import Route
-from tests.eventually import eventually
-from tests.serving import Answer
+from tests.support.eventually import eventually
+from tests.support.serving import Answer
 
 COFFEE = (pictures.folder() / "coffee.png").read_bytes()
 LABEL = "espresso"

@@ -13,8 +13,8 @@ from kubernetes import client
 from tests.cluster.asynchronous import COMPLETED, Async, deployed
 from tests.cluster.load import LABEL
 from tests.cluster.test_overload import SMALL
-from tests.eventually import eventually
-from tests.serving import Answer
+from tests.support.eventually import eventually
+from tests.support.serving import Answer
 
 MODEL = "efficientnet_lite0"
 # On two cores, with wakes and retries; a lease that a dead pod held is over after 15 s, and a broker that was told 409

@@ -9,8 +9,8 @@ from kubernetes import client
 
 from tests.cluster.deployment import REPLICAS, Deployed, deployed, overlay, target
 from tests.cluster.load import COFFEE, LABEL, Load
-from tests.eventually import eventually
-from tests.manifests import of_kind
+from tests.support.eventually import eventually
+from tests.support.manifests import of_kind
 
 # As many pods as fit on one node.
 MOST = 5

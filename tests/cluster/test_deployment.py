@@ -10,8 +10,8 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.deployment import REPLICAS, Deployed, deployed, overlay
 from tests.cluster.load import COFFEE, LABEL, Load, label
-from tests.eventually import eventually
-from tests.manifests import of_kind
+from tests.support.eventually import eventually
+from tests.support.manifests import of_kind
 
 CLIENTS = 4
 REQUESTS = 60

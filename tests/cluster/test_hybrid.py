@@ -9,8 +9,8 @@ from tests.cluster.asynchronous import POSTGRES, UP_S, is_ready, load_postgres
 from tests.cluster.conftest import with_image
 from tests.cluster.deployment import Deployed, deployed, small
 from tests.cluster.load import COFFEE, LABEL, label
-from tests.eventually import eventually
-from tests.manifests import build, knative_service, of_kind, with_components
+from tests.support.eventually import eventually
+from tests.support.manifests import build, knative_service, of_kind, with_components
 
 # With a wake, and a Broker that may forget what comes first: that is published again.
 ANSWERED_S = 90

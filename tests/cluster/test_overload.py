@@ -7,10 +7,10 @@ from PIL import Image
 
 from tests.cluster.knative import Cluster, Route
 from tests.cluster.load import COFFEE, LABEL, burst, label
-from tests.eventually import eventually
-from tests.manifests import Manifest
-from tests.pictures import encoded
-from tests.serving import Answer
+from tests.support.eventually import eventually
+from tests.support.manifests import Manifest
+from tests.support.pictures import encoded
+from tests.support.serving import Answer
 
 # Pictures that are decoded faster than they are run, or they would wait for that, and not in the queue.
 SMALL = encoded(Image.open(io.BytesIO(COFFEE)).convert("RGB").resize((320, 240)), "JPEG")

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.conftest import kind_overlay
 from tests.cluster.knative import Cluster, Route
 from tests.cluster.load import COFFEE, LABEL, Load
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 CLIENTS = 4
 # Of a pod that was deleted: 30 quiet seconds, in which late requests are answered, and its own end, before it is killed

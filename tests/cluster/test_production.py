@@ -9,9 +9,9 @@ import pytest
 from kubernetes import client
 
 from tests.cluster.knative import Cluster, own_namespace
-from tests.eventually import eventually
-from tests.manifests import KNATIVE, Manifest, build, knative_service
-from tests.production import EXAMPLES, build_example
+from tests.support.eventually import eventually
+from tests.support.manifests import KNATIVE, Manifest, build, knative_service
+from tests.support.production import EXAMPLES, build_example
 
 LIMITS = ("ResourceQuota", "LimitRange")
 # Of a container of the restricted profile, what a RabbitMQ Broker's pods say: eventing-rabbitmq 1.22, pkg/reconciler.
@@ -54,7 +54,7 @@ def _dry_run(cluster: Cluster, manifest: Manifest) -> subprocess.CompletedProces
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_api_server_takes_every_example(name: str, spaces: tuple[Cluster, Cluster], tmp_path: Path) -> None:
     for each in build_example(name, tmp_path):
-        # Its definition comes with a Broker that is not here: tests/test_production.py has its schema.
+        # Its definition comes with a Broker that is not here: tests/knative/test_production.py has its schema.
         if each["kind"] not in ("Namespace", "RabbitmqBrokerConfig"):
             done = _dry_run(spaces[0], each)
             assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ import pytest
 from tests.cluster.conftest import with_image
 from tests.cluster.knative import Cluster, Route
 from tests.cluster.load import COFFEE, LABEL, Load, label
-from tests.eventually import eventually
-from tests.manifests import Manifest, build, knative_service, with_components
+from tests.support.eventually import eventually
+from tests.support.manifests import Manifest, build, knative_service, with_components
 
 REQUESTS = 200
 # The digests are right: only the model's own answer tells that it is not the one that was exported.

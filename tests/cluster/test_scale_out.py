@@ -2,7 +2,7 @@
 
 from tests.cluster.knative import Cluster, Route
 from tests.cluster.load import COFFEE, LABEL, Load
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 # One pod should have 3 requests in flight: 75 % of the target of 4.
 MANY, FEW = 12, 1

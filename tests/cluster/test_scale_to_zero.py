@@ -7,8 +7,8 @@ import pytest
 from tests.cluster.conftest import kind_overlay
 from tests.cluster.knative import Cluster, Route
 from tests.cluster.load import COFFEE, LABEL, burst, label
-from tests.eventually import eventually
-from tests.test_metrics import COLD, WARM, timings
+from tests.support.eventually import eventually
+from tests.web.test_metrics import COLD, WARM, timings
 
 CLIENTS = 8
 # The window of 15 s has passed without a request, and Knative waits up to 30 s until its activator is surely in the way

@@ -9,8 +9,8 @@ import tritonclient.http as triton
 
 from tests.cluster.knative import GATEWAY, Cluster, Route
 from tests.cluster.load import COFFEE
-from tests.pictures import png
-from tests.test_metrics import WARM, timings
+from tests.support.pictures import png
+from tests.web.test_metrics import WARM, timings
 
 MODEL = "efficientnet_lite0"
 

@@ -14,8 +14,8 @@ import yaml
 
 from model import pictures
 from tests.cluster.knative import Cluster, Route
-from tests.eventually import eventually
-from tests.serving import ROOT
+from tests.support.eventually import eventually
+from tests.support.serving import ROOT
 
 COFFEE = (pictures.folder() / "coffee.png").read_bytes()
 # Building is quick where the image's layers are cached; where they are not, the model is compiled first.

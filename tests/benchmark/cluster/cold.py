@@ -15,7 +15,7 @@ from tests.benchmark.cluster.lineup import Side
 from tests.benchmark.cluster.timeline import Account, Wake
 from tests.benchmark.cluster.watch import watching
 from tests.cluster.knative import Cluster, Route
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 ZERO_DEADLINE_S = 240.0
 ACCOUNT_DEADLINE_S = 10.0

@@ -14,7 +14,7 @@ from typing import IO
 
 from tests.benchmark.cluster.environment import BenchmarkError
 from tests.cluster.conftest import load_image
-from tests.serving import ROOT
+from tests.support.serving import ROOT
 
 BASE = "python:3.11-slim-bookworm"
 BUILT = {"kindling-bench:hello": "hello", "kindling-bench:tutorial": "tutorial"}

@@ -15,7 +15,7 @@ from tests.benchmark.cluster.cold import FAULTS
 from tests.benchmark.cluster.environment import BenchmarkError, wait_until_quiet
 from tests.benchmark.photo import Body, is_espresso
 from tests.cluster.asynchronous import Async
-from tests.serving import Answer
+from tests.support.serving import Answer
 
 CLIENTS = 8
 WARM_UP_S, LEAD_S = 3.0, 1.0

@@ -7,8 +7,8 @@ from tests.benchmark.lineup import EAGER, ENGINES, HELLO, ours
 from tests.benchmark.photo import Body, is_espresso
 from tests.cluster.conftest import kind_overlay
 from tests.cluster.knative import Route
-from tests.manifests import Manifest
-from tests.serving import Answer
+from tests.support.manifests import Manifest
+from tests.support.serving import Answer
 
 PROBED_EACH_SECOND, WITH_VOLUME = f"{ours('aoti')}, probed every 1 s", f"{ours('aoti')}, with a volume"
 

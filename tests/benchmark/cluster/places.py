@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
-from tests.aws import http_answer, http_event
 from tests.benchmark import lineup, process
 from tests.benchmark.cluster.cold import FAULTS, deploy, wait_for_zero
 from tests.benchmark.cluster.cold import Place as Namespace
@@ -18,9 +17,10 @@ from tests.benchmark.cluster.environment import BenchmarkError, wait_until_quiet
 from tests.benchmark.cluster.lineup import Side
 from tests.cluster.deployment import Deployed, overlay
 from tests.cluster.knative import Cluster, Route
-from tests.manifests import Manifest, of_kind
-from tests.runtime_api import runtime_api
-from tests.serving import HOST, Answer, free_port
+from tests.support.aws import http_answer, http_event
+from tests.support.manifests import Manifest, of_kind
+from tests.support.runtime_api import runtime_api
+from tests.support.serving import HOST, Answer, free_port
 
 ENGINE = "aoti"
 ARTIFACT = Path(f"build/efficientnet_lite0-{ENGINE}-fp32")

@@ -9,7 +9,7 @@ from tests.benchmark.cluster.environment import BenchmarkError, wait_until_quiet
 from tests.benchmark.cluster.timeline import Account
 from tests.benchmark.cluster.watch import Seen, Watch, watching
 from tests.cluster.load import Load
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 CLIENTS = 8
 DEADLINE_S = 60.0

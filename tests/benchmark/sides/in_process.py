@@ -15,6 +15,7 @@ from model.artifact import Artifact
 from service.protocol import image
 from service.protocol.tensor import values
 from service.runtime import cpu, engine
+from service.runtime.engine import Plan
 from tests.benchmark.photo import ESPRESSO
 from tests.benchmark.process import memory
 
@@ -27,7 +28,7 @@ def main(folder: str, jpeg: str, seconds: str) -> None:
     spec = artifact.image
     assert spec is not None
     threads = min(artifact.defaults.threads, cpu.quota())
-    how = engine.Plan(cpu.quota() // threads, threads, artifact.defaults.max_batch_size)
+    how = Plan(cpu.quota() // threads, threads, artifact.defaults.max_batch_size)
     loaded = engine.load(artifact, how)
     size = loaded.batch_sizes[-1]
     (answer,) = loaded.run([(image.decode(picture, spec, 2**30),)])

@@ -1,0 +1,82 @@
+"""service/cloud/aws/*.yaml, by cfn-lint, and against what the service can do."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import decode
+
+from service.events.codec import REPLIES, REQUESTED
+from service.settings import Settings
+from tests.support.serving import ROOT
+
+AWS = ROOT / "service" / "cloud" / "aws"
+FILES = sorted(AWS.glob("*.yaml"))
+
+
+def _resources(name: str) -> Any:
+    template, faults = decode(str(AWS / name))
+    assert not faults
+    assert template
+    return template["Resources"]
+
+
+@pytest.fixture
+def function() -> Any:
+    return _resources("template.yaml")["Function"]["Properties"]
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    assert [file.name for file in FILES] == ["pipe.yaml", "template.yaml"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), *FILES], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_environment_variable_is_a_setting(function: Any) -> None:
+    variables = function["Environment"]["Variables"]
+    assert variables.keys() <= {name for name, _, _ in Settings.table()}
+    # A request that waits too long is told so, before the invocation ends without an answer.
+    assert Settings.from_env(variables).request_timeout_ms / 1e3 < function["Timeout"]
+
+
+def test_two_cpus_come_with_the_memory(function: Any) -> None:
+    from service.runtime import cpu
+
+    assert cpu.of_lambda(function["MemorySize"]) == 2
+    assert cpu.of_lambda(function["MemorySize"] + 1) == 3
+
+
+def test_only_messages_that_failed_come_back(function: Any) -> None:
+    assert function["Events"]["Queue"]["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_a_rule_takes_requests_and_no_replies(function: Any) -> None:
+    """Replies that it took would go round."""
+    assert function["Events"]["Bus"]["Properties"]["Pattern"] == {"detail-type": [REQUESTED]}
+    bus = _resources("pipe.yaml")["Pipe"]["Properties"]["TargetParameters"]["EventBridgeEventBusParameters"]
+    assert bus["DetailType"] not in (REQUESTED, *REPLIES)
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES])
+def test_what_always_fails_is_given_up(name: str, function: Any) -> None:
+    resources = _resources(name)
+    requests = resources["Requests"]["Properties"]
+    assert requests["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}
+    assert 1 < requests["RedrivePolicy"]["maxReceiveCount"] < 10
+    # docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html: six times the function's timeout
+    assert requests["VisibilityTimeout"] >= 6 * function["Timeout"]
+
+
+def test_what_is_not_waited_for_has_a_place_for_its_reply_and_for_its_failure(function: Any) -> None:
+    places = function["EventInvokeConfig"]["DestinationConfig"]
+    assert places.keys() == {"OnSuccess", "OnFailure"}
+    assert places["OnSuccess"]["Destination"] == {"Fn::GetAtt": ["Replies", "Arn"]}
+
+
+def test_the_image_is_that_of_the_dockerfile() -> None:
+    assert re.search(r"^FROM service AS lambda$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)

@@ -1,0 +1,64 @@
+"""The real export: `python -m model export` in a process of its own; those that many tests share, once a session."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+from tests.support.serving import ROOT
+
+Done = subprocess.CompletedProcess[str]
+
+ONE_THREAD = ("--threads", "1")
+BATCHES = ("--batch-sizes", "1,4", *ONE_THREAD)
+SINGLE = ("--batch-sizes", "1", *ONE_THREAD)
+OLD = "an artifact that was there before"
+
+SHARED = {
+    "tiny-aoti": ("tests/support/models.py:tiny", "--engine", "aoti", *BATCHES),
+    "tiny-onnx": ("tests/support/models.py:tiny", "--engine", "onnx", *BATCHES),
+    "types-aoti": ("tests/support/models.py:types_aoti", "--engine", "aoti", *BATCHES),
+    "types-onnx": ("tests/support/models.py:types_onnx", "--engine", "onnx", *BATCHES),
+}
+OF_TEST_EXPORT = {
+    "imprecise": ("tests/support/models.py:tiny", "--engine", "onnx", "--tolerance", "1e-12", *SINGLE),
+    "branching-aoti": ("tests/support/models.py:branching", "--engine", "aoti", *SINGLE),
+    "branching-onnx": ("tests/support/models.py:branching", "--engine", "onnx", *SINGLE),
+    "bf16": ("tests/support/models.py:tiny", "--precision", "bf16", *SINGLE),
+    "auto": ("tests/support/models.py:tiny", "--engine", "auto", *SINGLE),
+    "torchvision": ("torchvision:mobilenet_v3_small", "--weights", "none", "--engine", "onnx", *SINGLE),
+}
+
+
+class Exports:
+    """Each in a folder of its own, some at the same time; the first ones begun are the first ones done."""
+
+    def __init__(self, pool: Executor, root: Path) -> None:
+        self._pool = pool
+        self._root = root
+        self._done: dict[str, Future[Done]] = {}
+
+    def begin(self, jobs: Mapping[str, tuple[str, ...]]) -> None:
+        for key, arguments in jobs.items():
+            folder = self.path(key)
+            folder.mkdir(parents=True)
+            if key in ("imprecise", "bf16"):
+                (folder / "artifact.json").write_text(OLD)
+            self._done[key] = self._pool.submit(model_command, "export", *arguments, "--output", str(folder))
+
+    def path(self, key: str) -> Path:
+        return self._root / key / "artifact"
+
+    def result(self, key: str) -> Done:
+        return self._done[key].result()
+
+    def artifact(self, key: str) -> Path:
+        done = self.result(key)
+        assert done.returncode == 0, done.stderr
+        return self.path(key)
+
+
+def model_command(*arguments: str) -> Done:
+    command = [sys.executable, "-m", "model", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

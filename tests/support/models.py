@@ -1,0 +1,114 @@
+"""Small models of one's own, as `python -m model export tests/support/models.py:NAME` takes them."""
+
+import torch
+
+from model.artifact import ImageSpec
+from model.catalog import ImageClassifier, Model
+
+SIDE = 16
+LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
+PICTURE = ImageSpec(height=SIDE, width=SIDE, resize_shorter=20)
+ONNX_DTYPES = (
+    torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32,
+    torch.int64, torch.float16, torch.float32, torch.float64,
+)  # fmt: skip
+
+
+class Net(torch.nn.Module):
+    """FP32 [N, 3, 16, 16] in, one score for each label out; always of the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 8, 3, stride=2)
+        self.second = torch.nn.Conv2d(8, 8, 3)
+        self.last = torch.nn.Linear(8 * 5 * 5, len(LABELS))
+        generator = torch.Generator().manual_seed(7)
+        for weights in self.parameters():
+            weights.data = torch.randn(weights.shape, generator=generator) / weights[0].numel() ** 0.5
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = torch.relu(self.second(torch.relu(self.first(pixels))))
+        return self.last(features.flatten(1))  # type: ignore[no-any-return]
+
+
+class Types(torch.nn.Module):
+    """Every input comes back changed: turned over, doubled or one more; wide unsigned numbers in another order.
+
+    The outputs have the shape [N, 3] of the inputs, and the last one is a view with the strides of something larger.
+    """
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = [self._change(each) for each in inputs]
+        return (*outputs, torch.cat((outputs[-1], outputs[-1]), 1)[:, ::2])
+
+    def _change(self, given: torch.Tensor) -> torch.Tensor:
+        if given.dtype == torch.bool:
+            return ~given
+        if given.is_floating_point():
+            return given * 2
+        if given.dtype in (torch.uint16, torch.uint32, torch.uint64):
+            return torch.cat((given[:, 1:], given[:, :1]), 1)
+        return given + 1
+
+
+class Branching(torch.nn.Module):
+    """Its way depends on the data, which torch.export refuses."""
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers * 2 if numbers.abs().sum() >= 0 else numbers
+
+
+class Centred(torch.nn.Module):
+    """An item's answer depends on the other items of its batch."""
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers - numbers.mean(0)
+
+
+class Wide(torch.nn.Module):
+    """FP32 [N, 1] in, each number 800,000 times out: 3.2 MB an item."""
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers.expand(-1, 800_000) * 1.0
+
+
+def tiny_module() -> torch.nn.Module:
+    """UINT8 [N, 16, 16, 3] in, FP32 probabilities [N, 6] out."""
+    return ImageClassifier(Net(), mean=[127.0] * 3, std=[64.0] * 3).eval()
+
+
+def tiny() -> Model:
+    example = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
+    return Model(tiny_module(), {"image": example}, ("probabilities",), "tiny", LABELS, PICTURE)
+
+
+def types_onnx() -> Model:
+    """Every datatype that the onnx engine knows."""
+    return _types(*ONNX_DTYPES)
+
+
+def types_aoti() -> Model:
+    """Every datatype that the aoti engine knows."""
+    return _types(*ONNX_DTYPES, torch.bfloat16)
+
+
+def branching() -> Model:
+    return Model(Branching(), {"numbers": torch.ones(1, 3)})
+
+
+def centred() -> Model:
+    return Model(Centred(), {"numbers": torch.ones(1, 3)})
+
+
+def wide() -> Model:
+    return Model(Wide(), {"numbers": torch.ones(1, 1)})
+
+
+def nothing() -> int:
+    """Not a model."""
+    return 1
+
+
+def _types(*dtypes: torch.dtype) -> Model:
+    examples = {str(each).removeprefix("torch."): torch.tensor([[0, 1, 1]], dtype=each) for each in dtypes}
+    return Model(Types(), examples, (*(f"out_{name}" for name in examples), "strided"), "types")

@@ -1,0 +1,151 @@
+"""AWS Lambda's Runtime API, and the real awslambdaric that asks it for events (docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html)."""
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.support.serving import HOST
+
+API = "/2018-06-01/runtime"
+HANDLER = "service.cloud.aws_lambda.handler"
+# As the real one refuses a response: "Exceeded maximum allowed payload size (6291556 bytes)".
+MAX_RESPONSE_BYTES = 6_291_556
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`kind` is `response` or `error`, as the path says to which it was posted."""
+
+    kind: str
+    body: bytes
+
+    @property
+    def value(self) -> Any:
+        """What the handler returned."""
+        assert self.kind == "response", self.body
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """What it raised, as `Type: message`."""
+        assert self.kind == "error", self.body
+        found = json.loads(self.body)
+        return f"{found['errorType']}: {found['errorMessage']}"
+
+
+@dataclass
+class RuntimeApi:
+    """`polled_s` is when the first `next` came, on the clock of `time.perf_counter`; `init_error` comes in its place."""
+
+    port: int
+    polled: threading.Event = field(default_factory=threading.Event)
+    polled_s: float = 0.0
+    init_error: dict[str, Any] | None = None
+    events: "queue.Queue[tuple[str, bytes] | None]" = field(default_factory=queue.Queue)
+    outcomes: "queue.Queue[tuple[str, Outcome]]" = field(default_factory=queue.Queue)
+    _count: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    def invoke(self, event: Any) -> Outcome:
+        """What comes of that event; one at a time, as Lambda does it."""
+        self._count += 1
+        request_id = f"request-{self._count}"
+        self.events.put((request_id, json.dumps(event).encode()))
+        answered, outcome = self.outcomes.get(timeout=DEADLINE_S)
+        assert answered == request_id
+        return outcome
+
+
+@contextmanager
+def runtime_api(host: str = HOST) -> Iterator[RuntimeApi]:
+    """Until the end, when whoever still asks for an event gets none."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            assert self.path == f"{API}/invocation/next"
+            if not api.polled.is_set():
+                api.polled_s = time.perf_counter()
+                api.polled.set()
+            if (found := api.events.get()) is None:
+                self.close_connection = True
+                return
+            request_id, body = found
+            self._answer(200, body, {
+                "Content-Type": "application/json", "Lambda-Runtime-Aws-Request-Id": request_id,
+                "Lambda-Runtime-Deadline-Ms": str(int((time.time() + DEADLINE_S) * 1e3)),
+                "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:kindling",
+            })  # fmt: skip
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == f"{API}/init/error":
+                api.init_error = json.loads(body)
+                self._answer(202)
+                api.polled.set()
+                return
+            _, request_id, kind = self.path.removeprefix(API).rsplit("/", 2)
+            if len(body) > MAX_RESPONSE_BYTES:
+                refusal = {
+                    "errorType": "RequestEntityTooLarge",
+                    "errorMessage": "Exceeded maximum allowed payload size",
+                }
+                self._answer(413, json.dumps(refusal).encode())
+                return
+            self._answer(202)
+            api.outcomes.put((request_id, Outcome(kind, body)))
+
+        def _answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Be silent."""
+
+    with ThreadingHTTPServer((host, 0), Handler) as server:
+        server.daemon_threads = True
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # the function has ended
+        api = RuntimeApi(server.server_port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield api
+        finally:
+            api.events.put(None)
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def function(
+    api: RuntimeApi, environ: Mapping[str, str], log: Any = None, handler: str = HANDLER
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The real awslambdaric in a process of its own, which is gone at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "awslambdaric", handler],
+        env={"AWS_LAMBDA_RUNTIME_API": api.address, **environ},
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

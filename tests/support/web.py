@@ -1,0 +1,65 @@
+"""A real HTTP server of the tests' own: what it answers is a function, and it notes who came."""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.support.serving import HOST
+
+Answering = Callable[[BaseHTTPRequestHandler], None]
+
+
+@dataclass
+class Web:
+    """`came`: path and Host header of every request, in their order."""
+
+    port: int
+    came: list[tuple[str, str]] = field(default_factory=list)
+
+    def url(self, path: str = "/", host: str = HOST) -> str:
+        return f"http://{host}:{self.port}{path}"
+
+
+def answer(
+    handler: BaseHTTPRequestHandler, body: bytes = b"", status: int = 200, headers: dict[str, str] | None = None
+) -> None:
+    handler.send_response(status)
+    for name, value in ({"Content-Length": str(len(body))} if headers is None else headers).items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@contextmanager
+def web(
+    answering: Answering | bytes, host: str = HOST, port: int = 0, context: ssl.SSLContext | None = None
+) -> Iterator[Web]:
+    """A server that answers so, or with these bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.came.append((self.path, self.headers["Host"]))
+            if isinstance(answering, bytes):
+                answer(self, answering)
+            else:
+                answering(self)
+
+        def log_message(self, *_: Any) -> None:
+            """Be silent."""
+
+    with ThreadingHTTPServer((host, port), Handler) as server:
+        found = Web(server.server_port)
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # whoever asked has gone
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()
