@@ -16,7 +16,7 @@ from pathlib import Path
 from model.artifact import Artifact
 from service.protocol.tensor import Item
 from service.runtime import engine
-from service.runtime.engine import Plan
+from service.runtime.engine.interface import Engine, Plan
 
 WARM_UP_RUNS = 3
 ROUNDS = 7
@@ -96,7 +96,7 @@ def _main(folder: str, plan: str, asked: str, answered: str) -> None:
     model.close()
 
 
-def _time(model: engine.Engine, items: list[Item], runners: int) -> tuple[float, float]:
+def _time(model: Engine, items: list[Item], runners: int) -> tuple[float, float]:
     """Milliseconds of one run, and items a second with all runners busy: the median round of each."""
     for _ in range(WARM_UP_RUNS):
         model.run(items)

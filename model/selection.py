@@ -8,7 +8,7 @@ from model.artifact import Artifact, Defaults, Program
 from model.measure import Report, measure
 from model.progress import step
 from service.runtime.cpu import quota
-from service.runtime.engine import Plan
+from service.runtime.engine.interface import Plan
 
 # A larger batch or more threads must be this much faster, or the simplest is kept: one item on one thread. Each program
 # has its own packed weights (110 MB more for a batch of 4 of the default model), and 1.03 to 1.13 were measured for it.

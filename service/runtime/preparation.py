@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from model.artifact import Artifact
 from service.runtime import cpu, engine
-from service.runtime.engine import Plan
+from service.runtime.engine.interface import Plan
 from service.settings import Settings
 from service.telemetry import ledger
 

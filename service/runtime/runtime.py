@@ -13,7 +13,7 @@ from service.protocol import image
 from service.protocol.tensor import Item, values
 from service.runtime import cpu, engine
 from service.runtime.batcher import Batcher
-from service.runtime.engine import Engine
+from service.runtime.engine.interface import Engine
 from service.runtime.preparation import plan
 from service.settings import Settings
 from service.telemetry import Timing, ledger

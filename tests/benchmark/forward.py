@@ -7,7 +7,7 @@ from model import pictures
 from model.artifact import Artifact
 from model.measure import measure as measure_engine
 from service.runtime import cpu
-from service.runtime.engine import Plan
+from service.runtime.engine.interface import Plan
 from tests.benchmark.lineup import ENGINES, Places
 
 

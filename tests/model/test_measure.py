@@ -7,7 +7,7 @@ import pytest
 from model import measure
 from model.artifact import Artifact
 from service.runtime import engine
-from service.runtime.engine import Plan
+from service.runtime.engine.interface import Plan
 from tests.support.models import SIDE
 
 

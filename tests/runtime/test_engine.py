@@ -14,7 +14,7 @@ from model.parity import raw
 from service.errors import EngineError
 from service.protocol.tensor import Item
 from service.runtime import engine
-from service.runtime.engine import Engine, Plan
+from service.runtime.engine.interface import Engine, Plan
 from tests.support import eager
 from tests.support.models import SIDE
 

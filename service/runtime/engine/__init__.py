@@ -1,5 +1,6 @@
 """Engine: load an artifact, run it, close it; one interface, two engines.
 
+interface.py Engine, and the Plan by which it is loaded
 aoti.py      AOTInductor: the compiled library, through its C ABI
 aoti_abi.py  that C ABI: declarations only
 onnx.py      ONNX Runtime
@@ -8,47 +9,14 @@ memory.py    what glibc and the kernel are told about this process's memory
 
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from model.artifact import Artifact, ArtifactError
-from service.protocol.tensor import Item
 from service.runtime import cpu
 from service.runtime.engine import memory
+from service.runtime.engine.interface import Engine, Plan
 
 # Who asks the system's loader for anything while it opens libtorch waits for that, and keeps the GIL: here nobody does.
 _preparing = threading.Lock()
-
-
-class Engine(Protocol):
-    """A loaded model. `run` may be called by as many threads at once as there are runners."""
-
-    batch_sizes: tuple[int, ...]
-    """How many items a run can take, ascending."""
-
-    def run(self, items: Sequence[Item]) -> list[Item]:
-        """The outputs of each item, in order; `len(items)` is one of `batch_sizes`. The bytes belong to the caller.
-
-        Raises:
-            EngineError: the model failed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the model; may be called twice."""
-        ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How an artifact runs here: `runners` runs at once of `threads` threads each, at most `max_batch_size` items a run."""
-
-    runners: int
-    threads: int
-    max_batch_size: int
-    libtorch_dir: Path | None = None
 
 
 def prepare(artifact: Artifact, how: Plan) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from model.artifact import ITEM_BYTES, Artifact, ArtifactError, Program, TensorSpec
 from service.errors import EngineError
 from service.protocol.tensor import Item
-from service.runtime.engine import Plan, aoti_abi, memory
+from service.runtime.engine import aoti_abi, memory
+from service.runtime.engine.interface import Plan
 
 
 def open_libraries(artifact: Artifact, how: Plan) -> Any:

@@ -8,7 +8,7 @@ import onnxruntime
 from model.artifact import Artifact, ArtifactError
 from service.errors import EngineError
 from service.protocol.tensor import Item
-from service.runtime.engine import Plan
+from service.runtime.engine.interface import Plan
 
 DTYPES = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",

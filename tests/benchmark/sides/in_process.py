@@ -15,7 +15,7 @@ from model.artifact import Artifact
 from service.protocol import image
 from service.protocol.tensor import values
 from service.runtime import cpu, engine
-from service.runtime.engine import Plan
+from service.runtime.engine.interface import Plan
 from tests.benchmark.photo import ESPRESSO
 from tests.benchmark.process import memory
 
