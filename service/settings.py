@@ -28,7 +28,7 @@ def _setting(default: Any, meaning: str, low: float | None = None) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """A field's name in upper case is its environment variable; `metadata["meaning"]` is its line in the README."""
+    """A field's name in upper case is its environment variable; `metadata["meaning"]` is its line in docs/reference.md."""
 
     model_dir: Path = _setting(DEFAULT_MODEL_DIR, "the artifact to serve: a folder written by `python -m model export`")
     host: str = _setting("127.0.0.1", "address to listen on (the image sets `0.0.0.0`)")
@@ -102,7 +102,7 @@ class Settings:
 
     @classmethod
     def table(cls) -> list[tuple[str, str, str]]:
-        """(variable, default, meaning) of every setting, in the order of the README's table."""
+        """(variable, default, meaning) of every setting, in the order of the table in docs/reference.md."""
         rows = []
         for setting in fields(cls):
             assert setting.default is not MISSING

@@ -1,4 +1,4 @@
-"""What README.md says of settings and endpoints is what there is."""
+"""What docs/reference.md says of settings, endpoints, errors and metrics is what there is."""
 
 import re
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from tests.conftest import Serve
 from tests.support.pictures import png
 from tests.support.serving import ROOT
 
-README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 VERSIONED = "/v2/models/NAME/versions/1"
 
 
 def _rows(*header: str) -> list[list[str]]:
     """The rows of the table with these column heads."""
     head = "| " + " | ".join(header) + " |\n"
-    assert README.count(head) == 1, f"one table headed {head!r}"
-    lines = README[README.index(head) :].splitlines()[2:]
+    assert REFERENCE.count(head) == 1, f"one table headed {head!r}"
+    lines = REFERENCE[REFERENCE.index(head) :].splitlines()[2:]
     end = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[:end]]
 
@@ -42,7 +42,7 @@ def _app() -> Flask:
 
 
 def _endpoints() -> Iterator[tuple[str, str]]:
-    """(method, path) of every route, as the README writes it; a PUT beside a POST is the same endpoint."""
+    """(method, path) of every route, as the page writes it; a PUT beside a POST is the same endpoint."""
     for rule in _app().url_map.iter_rules():
         path = re.sub(r"<[^>]+>", "NAME", rule.rule.replace("<job_id>", "ID"))
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS", "PUT"}:
@@ -56,7 +56,7 @@ def test_the_endpoints_table_is_that_of_the_routes() -> None:
 
 
 def test_every_model_route_has_its_versioned_twin() -> None:
-    assert VERSIONED in README
+    assert VERSIONED in REFERENCE
     paths = {re.sub(r"<[^>]+>", "NAME", rule.rule) for rule in _app().url_map.iter_rules()}
     model = {path.removeprefix("/v2/models/NAME") for path in paths if path.startswith("/v2/models/NAME")}
     assert {f"/versions/1{path}" for path in model if not path.startswith("/versions")} <= model
