@@ -1,6 +1,12 @@
 """Batcher: bounded queue, batches, runners; knows no HTTP and no engine.
 
 submit -> queue -> the next free runner takes what waits, up to the largest batch -> run -> each item's result
+
+    a place:  waiting ──► taken by a runner ──► its result is noted; with the last one of its call, submit returns
+                 │                    └──────► alone again, when its batch failed; then it, or its call, fails alone
+                 └──► dropped, never run: the deadline has passed, or nobody waits for its call any more
+
+One lock, `_changed`, guards the queue and what is noted of calls. It is never held during a run.
 """
 
 import math
@@ -35,6 +41,20 @@ class _Call(Generic[R]):
     abandoned: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
+    def is_over(self, now: float) -> bool:
+        """Whether running more of its items is of no use to anybody."""
+        return self.abandoned or self.fault is not None or self.deadline <= now
+
+
+@dataclass(frozen=True, slots=True)
+class _Place(Generic[I, R]):
+    """One item in the queue: the `index`-th of its call, there since `since`."""
+
+    item: I
+    call: _Call[R]
+    index: int
+    since: float
+
 
 class Batcher(Generic[I, R]):
     """Work-conserving: whatever waits when a runner becomes free is its next batch.
@@ -49,7 +69,7 @@ class Batcher(Generic[I, R]):
         self._batch_sizes: Sequence[int] = (1,)
         self._max_queue_size = max_queue_size
         self._max_queue_delay_s = max_queue_delay_s
-        self._queue: deque[tuple[I, _Call[R], int, float]] = deque()
+        self._queue: deque[_Place[I, R]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._run_s = 0.0
@@ -97,10 +117,11 @@ class Batcher(Generic[I, R]):
         with self._changed:
             if self._closed:
                 raise NotReady("stopping")
+            # A call that is larger than the whole queue is taken when nothing waits, or it never could be.
             if self._queue and len(self._queue) + len(items) > self._max_queue_size:
                 raise QueueFull(f"{len(self._queue)} items are waiting", self._retry_after_s())
             now = time.monotonic()
-            self._queue.extend((item, call, index, now) for index, item in enumerate(items))
+            self._queue.extend(_Place(item, call, index, now) for index, item in enumerate(items))
             self._changed.notify(len(items))
         if not call.done.wait(max(0.0, deadline - time.monotonic())):
             call.abandoned = True
@@ -134,23 +155,24 @@ class Batcher(Generic[I, R]):
         warm.set_result(None)
         while batch := self._next_batch():
             started = time.monotonic()
-            for _, call, _ in batch:
-                call.begun = call.begun or started
+            for place in batch:
+                place.call.begun = place.call.begun or started
             self._run_batch(run, batch)
             elapsed = time.monotonic() - started
             self._run_s = elapsed if not self._run_s else self._run_s + SMOOTHING * (elapsed - self._run_s)
 
-    def _next_batch(self) -> list[tuple[I, _Call[R], int]]:
+    def _next_batch(self) -> list[_Place[I, R]]:
         """The next items to run; blocks until there are some. Empty when closed and nothing waits."""
         with self._changed:
             while True:
                 self._drop_expired()
                 wait_s = None
                 if self._queue:
+                    # A compiled model takes fixed sizes: the largest that is full. What is left is the next batch.
                     size = max(each for each in self._batch_sizes if each <= len(self._queue))
-                    wait_s = self._queue[0][3] + self._max_queue_delay_s - time.monotonic()
+                    wait_s = self._queue[0].since + self._max_queue_delay_s - time.monotonic()
                     if size == self._batch_sizes[-1] or wait_s <= 0 or self._closed:
-                        return [self._queue.popleft()[:3] for _ in range(size)]
+                        return [self._queue.popleft() for _ in range(size)]
                 elif self._closed:
                     return []
                 self._changed.wait(wait_s)
@@ -158,31 +180,31 @@ class Batcher(Generic[I, R]):
     def _drop_expired(self) -> None:
         """Forget the items that nobody waits for any more."""
         now = time.monotonic()
-        live = [each for each in self._queue if not (each[1].abandoned or each[1].fault or each[1].deadline <= now)]
+        live = [each for each in self._queue if not each.call.is_over(now)]
         if len(live) < len(self._queue):
             self._queue = deque(live)
 
-    def _run_batch(self, run: "Run[I, R]", batch: list[tuple[I, _Call[R], int]]) -> None:
+    def _run_batch(self, run: "Run[I, R]", batch: list[_Place[I, R]]) -> None:
         """Run the batch; when that fails, its items one by one, so that a bad one fails alone."""
         with self._changed:
             self.runs[len(batch)] += 1
         try:
-            results = list(zip(batch, run([item for item, _, _ in batch]), strict=True))
+            results = list(zip(batch, run([each.item for each in batch]), strict=True))
         except Exception as fault:
             if len(batch) > 1:
                 for each in batch:
                     self._run_batch(run, [each])
             else:
-                call = batch[0][1]
+                call = batch[0].call
                 call.fault = fault
                 call.done.set()
             return
         with self._changed:
-            for (_, call, index), result in results:
-                call.results[index] = result
-                call.missing -= 1
-                if not call.missing:
-                    call.done.set()
+            for place, result in results:
+                place.call.results[place.index] = result
+                place.call.missing -= 1
+                if not place.call.missing:
+                    place.call.done.set()
 
     def _retry_after_s(self) -> int:
         """When the queue will have drained at the pace of the last runs, in whole seconds."""
