@@ -15,7 +15,7 @@ from pathlib import Path
 
 from model.artifact import Artifact
 from service.protocol.tensor import Item
-from service.runtime import engine
+from service.runtime.engine import loading
 from service.runtime.engine.interface import Engine, Plan
 
 WARM_UP_RUNS = 3
@@ -76,7 +76,7 @@ def _main(folder: str, plan: str, asked: str, answered: str) -> None:
     batch = how.max_batch_size
 
     started = time.perf_counter()
-    model = engine.load(artifact, how)
+    model = loading.load(artifact, how)
     loaded = time.perf_counter()
     answers = model.run(questions[:batch])
     first = time.perf_counter()

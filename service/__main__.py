@@ -5,6 +5,7 @@ import socket
 import sys
 
 from model.artifact import Artifact, ArtifactError
+from service import protocol, web
 from service.runtime.preparation import Preparation
 from service.settings import Settings, SettingsError
 from service.telemetry import ledger
@@ -19,10 +20,8 @@ def main() -> int:
         _check_port(settings)
         ledger.mark("python")
         preparation = Preparation(artifact, settings)
-        from service.protocol import image
-        from service.web.server import Server  # gunicorn and Flask, while the libraries load
-
-        image.warm_up()
+        server = web.server.Server(settings)  # imports gunicorn and Flask, while the libraries load
+        protocol.image.warm_up()
         ledger.mark("imports")
         preparation.finish()
     except (SettingsError, ArtifactError, OSError) as fault:
@@ -32,7 +31,7 @@ def main() -> int:
     gc.freeze()
     gc.enable()
     print(f"{artifact.name} on http://{settings.host}:{settings.port}", file=sys.stderr)
-    Server(settings).run()
+    server.run()
     return 0
 
 

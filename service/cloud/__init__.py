@@ -1,8 +1,19 @@
 """The service as a function, where somebody else serves HTTP: the same application, by kept adapters.
 
-startup.py      the application, loaded and self-tested before it is asked anything; an event to it, without a server
+startup.py      the application, loaded and self-tested before it is asked anything
+posting.py      an event to it, without a server
 aws_lambda.py   AWS Lambda: API Gateway and function URLs (apig-wsgi), SQS, EventBridge and its Pipes
 functions.py    Google Cloud Functions: entry points for HTTP and for CloudEvents
 framework.py    `python -m service.cloud.framework`: the functions-framework that calls them
 aws/            CloudFormation: the function with its URL, queue and rule; a pipe; none of it is in an image
 """
+
+from typing import TYPE_CHECKING
+
+from service.late import files_of
+
+if TYPE_CHECKING:
+    from service.cloud import aws_lambda, framework, functions, posting, startup
+
+__all__ = ["aws_lambda", "framework", "functions", "posting", "startup"]
+__getattr__ = files_of(__name__)

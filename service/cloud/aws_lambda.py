@@ -14,8 +14,10 @@ from typing import Any
 
 from apig_wsgi import make_lambda_handler
 from awslambdaric.lambda_runtime_marshaller import to_json
+from werkzeug.wrappers import Response
 
-from service.cloud.startup import post_event, start
+from service import cloud, events
+from service.cloud.startup import start
 from service.settings import Settings
 
 logger = logging.getLogger("kindling")
@@ -61,8 +63,6 @@ def _http(event: dict[str, Any], context: Any) -> dict[str, Any]:
     response = _respond(event, context)
     if (size := len(to_json(response))) <= MAX_RESPONSE_BYTES:
         return response
-    from werkzeug.wrappers import Response
-
     refusal = Response(json.dumps({"error": _too_large(size)}), 413, content_type="application/json")
     return make_lambda_handler(refusal)(event, context)
 
@@ -81,10 +81,8 @@ def _failed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_answered(record: dict[str, Any]) -> bool:
-    from service.events import codec
-
     body = json.dumps(_cloud_event(record)).encode()
-    answer = post_event(app, body, {"Content-Type": codec.JSON_TYPE})
+    answer = cloud.posting.post_event(app, body, {"Content-Type": events.codec.JSON_TYPE})
     if answer.status_code >= 400:
         logger.error("message %s: %d %s", record["messageId"], answer.status_code, answer.text.strip())
         return False
@@ -93,21 +91,19 @@ def _is_answered(record: dict[str, Any]) -> bool:
     return True
 
 
-def _replies(events: list[Any]) -> list[Any]:
+def _replies(given: list[Any]) -> list[Any]:
     """A batch of events, answered as one: what is wrong with one of them is told by the event that answers it."""
-    from service.events import codec
-
-    body = json.dumps(events).encode()
-    answer = post_event(app, body, {"Content-Type": codec.BATCH_TYPE})
+    body = json.dumps(given).encode()
+    answer = cloud.posting.post_event(app, body, {"Content-Type": events.codec.BATCH_TYPE})
     if answer.status_code >= 400:
         raise EventNotAnswered(f"{answer.status_code} {answer.text.strip()}")
     replies: list[Any] = json.loads(answer.data or b"[]")
     if (size := len(to_json(replies))) <= MAX_RESPONSE_BYTES:
         return replies
-    _, asked = codec.decode({"Content-Type": codec.BATCH_TYPE}, body)
+    _, asked = events.codec.decode({"Content-Type": events.codec.BATCH_TYPE}, body)
     artifact = app.extensions["runtime"].artifact
-    refused = [codec.failure_of(each, 413, _too_large(size), artifact.name, artifact.digest) for each in asked]
-    return json.loads(codec.encode(codec.BATCHED, refused).body)  # type: ignore[no-any-return]
+    refused = [events.codec.failure_of(each, 413, _too_large(size), artifact.name, artifact.digest) for each in asked]
+    return json.loads(events.codec.encode(events.codec.BATCHED, refused).body)  # type: ignore[no-any-return]
 
 
 def _cloud_event(found: Any) -> Any:

@@ -16,7 +16,7 @@ def main() -> None:
         if name.startswith("cloudevents.v1."):
             sys.modules[name.replace(".v1.", ".", 1)] = module
     os.environ.setdefault("FUNCTION_SOURCE", str(Path(__file__).with_name("functions.py")))
-    from functions_framework._cli import _cli
+    from functions_framework._cli import _cli  # noqa: PLC0415 - it imports those names
 
     _cli()
 

@@ -12,7 +12,8 @@ from cloudevents.v1.http import CloudEvent
 from flask import Flask, Request
 from werkzeug.wrappers import Response
 
-from service.cloud.startup import post_event, start
+from service.cloud.posting import post_event
+from service.cloud.startup import start
 from service.events.post import RETRIED
 from service.settings import Settings
 

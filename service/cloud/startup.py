@@ -2,18 +2,17 @@
 
 import gc
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model.artifact import Artifact
+from service import protocol, runtime, web
 from service.runtime.preparation import Preparation
 from service.settings import Settings
 from service.telemetry import ledger
 
 if TYPE_CHECKING:
     from flask import Flask
-    from werkzeug.test import TestResponse
 
 logger = logging.getLogger("kindling")
 
@@ -34,24 +33,12 @@ def start(settings: Settings) -> "Flask":
     artifact = Artifact.read(settings.model_dir)
     # Nobody waits for it but the runtime, which would meet the same fault: there is no fork to come.
     Preparation(artifact, settings)
-    from service.protocol import image
-    from service.runtime.runtime import Runtime
-
-    runtime = Runtime(artifact, settings, on_failure=lambda: None)
-    from service.web.app import create_app  # Flask, while the model loads
-
-    image.warm_up()
+    loading = runtime.runtime.Runtime(artifact, settings, on_failure=lambda: None)
+    create_app = web.app.create_app  # imports Flask, while the model loads
+    protocol.image.warm_up()
     ledger.mark("imports")
-    app = create_app(settings, runtime=runtime)
-    runtime.wait_until_ready(timeout_s=None)
+    app = create_app(settings, runtime=loading)
+    loading.wait_until_ready(timeout_s=None)
     gc.freeze()
     gc.enable()
     return app
-
-
-def post_event(app: "Flask", body: bytes, headers: Mapping[str, str]) -> "TestResponse":
-    """What the service answers to a CloudEvent, as a broker would get it."""
-    # Imported when the first event comes: not on the way to readiness.
-    from werkzeug.test import Client
-
-    return Client(app).post("/events", data=body, headers=dict(headers))

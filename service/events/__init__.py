@@ -6,3 +6,13 @@ dataref.py  the data of an event from where its `dataref` says
 s3.py       the same from S3, or a store with its protocol
 post.py     one event by HTTP, and what was said to that
 """
+
+from typing import TYPE_CHECKING
+
+from service.late import files_of
+
+if TYPE_CHECKING:
+    from service.events import codec, dataref, post, s3, strict
+
+__all__ = ["codec", "dataref", "post", "s3", "strict"]
+__getattr__ = files_of(__name__)

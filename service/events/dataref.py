@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from service import events
 from service.errors import NotReady, Unprocessable
 from service.settings import is_of_s3
 
@@ -43,10 +44,7 @@ def fetch(url: str, allowed: Sequence[str], max_bytes: int, *, private: bool) ->
     if not any(_begins(parts, _split(each)) for each in allowed):
         raise Unprocessable(f"dataref: {parts.scheme}://{parts.netloc[:100]}{parts.path[:100]} is not in DATAREF_ALLOW")
     if parts.scheme == "s3":
-        # Imported when the first of them comes: the SDK's 200 ms are not on the way to readiness.
-        from service.events import s3
-
-        return s3.get(parts.netloc, unquote(parts.path[1:]), max_bytes, TIMEOUT_S)
+        return events.s3.get(parts.netloc, unquote(parts.path[1:]), max_bytes, TIMEOUT_S)
     addresses, end_s = _addresses(parts, private=private), time.monotonic() + TIMEOUT_S
     try:
         with _connected(parts, addresses, end_s) as connection:

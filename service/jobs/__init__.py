@@ -1,6 +1,7 @@
 """Requests that are answered later, and events that are computed once; nothing here is imported before the first.
 
-service.py    Jobs: what the routes call; opens the store when it is first needed
+service.py    Jobs: what the routes call; opens the rest when it is first needed
+opening.py    the database and what needs it, opened together
 waiting.py    Waiting: for a job to change, by some of the threads
 work.py       Work: computed once, however often it is delivered
 lease.py      Leases: who computes a job, as long as it lives
@@ -12,3 +13,39 @@ statements.py what it says in SQL; those of every event are built once
 database.py   Database: SQLite or PostgreSQL, and what to say when it does not answer
 schema.py     the table of jobs, its creation and upgrade
 """
+
+from typing import TYPE_CHECKING
+
+from service.late import files_of
+
+if TYPE_CHECKING:
+    from service.jobs import (
+        database,
+        delivery,
+        job,
+        lease,
+        opening,
+        queue,
+        schema,
+        service,
+        statements,
+        store,
+        waiting,
+        work,
+    )
+
+__all__ = [
+    "database",
+    "delivery",
+    "job",
+    "lease",
+    "opening",
+    "queue",
+    "schema",
+    "service",
+    "statements",
+    "store",
+    "waiting",
+    "work",
+]
+__getattr__ = files_of(__name__)

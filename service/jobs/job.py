@@ -5,9 +5,11 @@ queued ──claim──► running ──► succeeded | failed
   └──── released, or its lease is over ◄┘
 """
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 
 from service.call import Result
+from service.errors import KindlingError, Unprocessable
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
 STATUSES = (QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED)
@@ -36,3 +38,28 @@ class Job:
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be created.
+
+    `event` is the request event in the JSON format, None where its sender keeps it; `due_s` is when the embedded
+    delivery takes it up, None when a broker delivers.
+    """
+
+    source: str
+    event_id: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    event: bytes | None = None
+    fingerprint: str = ""
+    idempotency_key: str | None = None
+    due_s: float | None = None
+
+
+def failure(job: Job) -> KindlingError:
+    """Why a failed job has no result, as it was when it failed."""
+    fault = Unprocessable(job.error or "it failed")
+    code = job.error_code or 0
+    fault.status = code if 400 <= code < 600 else 500
+    return fault

@@ -9,12 +9,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service import call as calls
+from service import events, jobs
 from service.call import Call, Result
 from service.errors import Conflict, NotFound, NotReady, Unprocessable
+from service.jobs.job import QUEUED, Job, NewJob
 from service.jobs.waiting import Waiting
 from service.runtime.runtime import Runtime
 from service.settings import Settings
@@ -22,10 +24,8 @@ from service.telemetry import Timing
 
 if TYPE_CHECKING:
     from service.events.codec import Event
-    from service.jobs.delivery import Embedded, Nobody, Sink
-    from service.jobs.job import Job
-    from service.jobs.store import JobStore, NewJob
-    from service.jobs.work import Work
+    from service.jobs.opening import Opened
+    from service.jobs.store import JobStore
 
 logger = logging.getLogger("kindling")
 
@@ -33,15 +33,6 @@ logger = logging.getLogger("kindling")
 REOPEN_S = 5.0
 # A job of a broker's that nobody has run for so long is published once more when somebody asks for it.
 LOST_S = 30.0
-# Deliveries of the embedded delivery at the same time, for each runner: one is decoded while another is run.
-PER_RUNNER = 2
-
-
-@dataclass(frozen=True)
-class _Opened:
-    store: "JobStore"
-    work: "Work"
-    delivery: "Sink | Embedded | Nobody"
 
 
 class Jobs:
@@ -51,7 +42,7 @@ class Jobs:
         self._runtime = runtime
         self._settings = settings
         self._opening = threading.Lock()
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._reopen_s = 0.0
         self._stopping = threading.Event()
         # Half of the threads may wait: the others do what is waited for.
@@ -77,26 +68,22 @@ class Jobs:
         if self.are_kept and self._settings.embedded_delivery and not self._settings.k_sink:
             threading.Thread(target=self._resume, name="resume", daemon=True).start()
 
-    def submit(self, call: Call, content_type: str, key: str | None, trace: Mapping[str, str]) -> "Job":
+    def submit(self, call: Call, content_type: str, key: str | None, trace: Mapping[str, str]) -> Job:
         """The job of `call`, on its way. The same key is the same job.
 
         Raises:
             Unprocessable: the key was used for another request.
             NotReady: the broker does not take it; there is no job then.
         """
-        from service.events import codec
-        from service.jobs.job import QUEUED
-        from service.jobs.store import NewJob
-
         event_id = uuid.uuid4().hex
-        event = codec.request_of(call, event_id, self._runtime.artifact.name, content_type, trace)
+        event = events.codec.request_of(call, event_id, self._runtime.artifact.name, content_type, trace)
         new = NewJob(
-            event.source, event_id, event_id, codec.to_json(event), fingerprint(call), key, due_s=self._due_s()
+            event.source, event_id, event_id, events.codec.to_json(event), fingerprint(call), key, due_s=self._due_s()
         )
         job, is_new = self._create(new)
         if not is_new:
             event = replace(event, attributes={**event.attributes, "source": job.source, "id": job.event_id})
-            self.store.keep_event(job.id, codec.to_json(event), self._due_s())
+            self.store.keep_event(job.id, events.codec.to_json(event), self._due_s())
         # One that is there but was never sent, as it seems: a second copy does no harm.
         if is_new or (job.status == QUEUED and job.deliveries == 0):
             try:
@@ -108,8 +95,6 @@ class Jobs:
 
     def compute(self, call: Call, key: str, timing: Timing) -> Result:
         """The result of `call`, computed here and now unless it was before under the same key."""
-        from service.jobs.store import NewJob
-
         new = NewJob("idempotency-key", uuid.uuid4().hex, fingerprint=fingerprint(call), idempotency_key=key)
         job, _ = self._create(new)
         return self._open().work.run(job, lambda: self._answer(call, timing))
@@ -120,7 +105,7 @@ class Jobs:
             return self._answer(call(), timing)
         return self._open().work.once(event.source, event.id, lambda: self._answer(call(), timing))
 
-    def get(self, job_id: str, wait_s: float = 0.0) -> "Job":
+    def get(self, job_id: str, wait_s: float = 0.0) -> Job:
         """The job; one that is not final is waited for so long, unless too many wait or the process ends.
 
         Raises:
@@ -133,7 +118,7 @@ class Jobs:
         with self._waiting.place() as may_wait:
             return self._waiting.wait(lambda: self._read(job_id), wait_s) if may_wait else job
 
-    def follow(self, job_id: str, wait_s: float, pause_s: float) -> "Iterator[Job | None]":
+    def follow(self, job_id: str, wait_s: float, pause_s: float) -> Iterator[Job | None]:
         """The job now and whenever its status is another, until it is final; None after `pause_s` without news."""
         job = self._read(job_id)
         self._send_lost(job)
@@ -148,21 +133,19 @@ class Jobs:
                     return
                 yield None if job.status == before else job
 
-    def send_again(self, job_id: str) -> "Job":
+    def send_again(self, job_id: str) -> Job:
         """A failed job is delivered once more, as if it were new.
 
         Raises:
             Conflict: it has not failed, or its event is not kept.
             NotReady: the broker does not take it; it is as it was then.
         """
-        from service.events import codec
-
         store, before = self.store, self._read(job_id)
         encoded = store.event(job_id)
         if encoded is None or not store.send_again(job_id, self._due_s()):
             raise Conflict("only a failed job whose request is kept can be sent again")
         try:
-            self._send(job_id, codec.from_json(encoded))
+            self._send(job_id, events.codec.from_json(encoded))
         except NotReady:
             store.fail(job_id, before.error_code or NotReady.status, before.error or "")
             raise
@@ -188,7 +171,7 @@ class Jobs:
             else:
                 return
 
-    def _create(self, new: "NewJob") -> "tuple[Job, bool]":
+    def _create(self, new: NewJob) -> tuple[Job, bool]:
         job, is_new = self.store.create(new)
         if job.fingerprint != new.fingerprint:
             raise Unprocessable("this Idempotency-Key was used for another request")
@@ -200,19 +183,17 @@ class Jobs:
         if self._settings.k_sink and not opened.store.sent(job_id):
             raise NotReady("the job was given up meanwhile: try again")
 
-    def _send_lost(self, job: "Job") -> None:
+    def _send_lost(self, job: Job) -> None:
         """Publish again what the broker may have lost, as one that keeps its events in memory does when it ends.
 
         One that was not lost is computed once nevertheless.
         """
-        from service.events import codec
-
         if job.is_final or not self._settings.k_sink or job.updated_s > time.time() - LOST_S:
             return
         if encoded := self.store.lost(job.id, LOST_S):
             logger.warning("job %s: nobody has run it for %.0f s, its event is published again", job.id, LOST_S)
             with suppress(NotReady):  # the log says why; whoever asks later tries again
-                self._open().delivery.publish(codec.from_json(encoded))
+                self._open().delivery.publish(events.codec.from_json(encoded))
 
     def _due_s(self) -> float | None:
         return None if self._settings.k_sink else time.time()
@@ -220,13 +201,13 @@ class Jobs:
     def _answer(self, call: Call, timing: Timing) -> Result:
         return calls.answer(call, self._runtime, self._settings, timing)
 
-    def _read(self, job_id: str) -> "Job":
+    def _read(self, job_id: str) -> Job:
         job = self.store.get(job_id) if re.fullmatch("[0-9a-f]{32}", job_id) else None
         if job is None:
             raise NotFound(f"no job {job_id[:64]!r}")
         return job
 
-    def _open(self) -> _Opened:
+    def _open(self) -> "Opened":
         with self._opening:
             if self._opened is None:
                 if time.monotonic() < self._reopen_s:
@@ -236,27 +217,10 @@ class Jobs:
                     self._opened.delivery.stop()
             return self._opened
 
-    def _try_to_open(self) -> _Opened:
-        from service.jobs.delivery import Embedded, Nobody, Sink
-        from service.jobs.lease import Leases
-        from service.jobs.schema import StoreError
-        from service.jobs.store import JobStore
-        from service.jobs.work import Work
-
-        settings = self._settings
-        assert settings.database_url is not None
-        timeout_s = settings.request_timeout_ms / 1e3
+    def _try_to_open(self) -> "Opened":
         try:
-            store = JobStore(settings.database_url, settings.job_ttl_s)
-            work = Work(store, Leases(store), settings.max_result_bytes, self._waiting.note_end)
-            if settings.k_sink:
-                return _Opened(store, work, Sink(settings.k_sink, settings.k_ce_overrides, timeout_s))
-            if not settings.embedded_delivery:
-                return _Opened(store, work, Nobody())
-            host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
-            url = settings.delivery_url or f"http://{host}:{settings.port}/events"
-            return _Opened(store, work, Embedded(store, url, PER_RUNNER * self._runtime.runners, timeout_s))
-        except (StoreError, OSError) as fault:
+            return jobs.opening.open_jobs(self._settings, self._runtime.runners, self._waiting.note_end)
+        except (jobs.schema.StoreError, OSError) as fault:
             self._reopen_s = time.monotonic() + REOPEN_S
             logger.error("jobs cannot be kept: %s", fault)  # noqa: TRY400 - one sentence is enough
             raise NotReady("jobs cannot be kept now") from None

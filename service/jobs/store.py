@@ -7,7 +7,7 @@ succeeds.
 import json
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Row
 
 from service.call import Result
 from service.jobs.database import Database
-from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RUNNING, SUCCEEDED, Job
+from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RUNNING, SUCCEEDED, Job, NewJob
 from service.jobs.schema import jobs
 from service.jobs.statements import (
     BEGIN,
@@ -38,23 +38,6 @@ UNFINISHED_S = 86_400.0
 MAX_ERROR_CHARS = 1024
 
 
-@dataclass(frozen=True)
-class NewJob:
-    """A job to be created.
-
-    `event` is the request event in the JSON format, None where its sender keeps it; `due_s` is when the embedded
-    delivery takes it up, None when a broker delivers.
-    """
-
-    source: str
-    event_id: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    event: bytes | None = None
-    fingerprint: str = ""
-    idempotency_key: str | None = None
-    due_s: float | None = None
-
-
 class JobStore:
     """Called by any number of threads and processes.
 
@@ -74,7 +57,7 @@ class JobStore:
     def close(self) -> None:
         self.database.close()
 
-    def create(self, new: "NewJob") -> tuple[Job, bool]:
+    def create(self, new: NewJob) -> tuple[Job, bool]:
         """The queued job of an event; whether it is new. One that has the same event or key is given as it is."""
         self._tidy()
         same = named(new.source, new.event_id)

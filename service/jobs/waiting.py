@@ -4,11 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-if TYPE_CHECKING:
-    from service.jobs.job import Job
+from service.jobs.job import Job
 
 # How often the database is asked about a job that somebody waits for: soon at first, then less and less.
 POLL_S = 0.02
@@ -43,7 +41,7 @@ class Waiting:
             if is_mine:
                 self._places.release()
 
-    def wait(self, read: "Callable[[], Job]", wait_s: float, unlike: str | None = None) -> "Job":
+    def wait(self, read: Callable[[], Job], wait_s: float, unlike: str | None = None) -> Job:
         """The job once it is final or its status is not `unlike`; as it is after `wait_s`, or when this is over."""
 
         def is_enough() -> bool:

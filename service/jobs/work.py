@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from service.call import Result
-from service.errors import Cancelled, Conflict, ContentTooLarge, KindlingError, RequestError, Unprocessable
-from service.jobs.job import CANCELLED, UNFINISHED, Job
+from service.errors import Cancelled, Conflict, ContentTooLarge, RequestError
+from service.jobs.job import CANCELLED, UNFINISHED, Job, failure
 from service.jobs.lease import Leases
 from service.jobs.store import JobStore
 
@@ -88,11 +88,3 @@ def _kept(job: Job | None) -> Result:
     if job.result is None:
         raise failure(job)
     return job.result
-
-
-def failure(job: Job) -> KindlingError:
-    """Why a failed job has no result, as it was when it failed."""
-    fault = Unprocessable(job.error or "it failed")
-    code = job.error_code or 0
-    fault.status = code if 400 <= code < 600 else 500
-    return fault

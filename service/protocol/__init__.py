@@ -6,3 +6,13 @@ items.py   the tensors of a request <-> the items of a batch, checked against th
 tensor.py  numbers to and from raw elements, for every datatype
 image.py   encoded picture -> UINT8 [H, W, 3], as the artifact prescribes
 """
+
+from typing import TYPE_CHECKING
+
+from service.late import files_of
+
+if TYPE_CHECKING:
+    from service.protocol import image, items, tensor, v1, v2
+
+__all__ = ["image", "items", "tensor", "v1", "v2"]
+__getattr__ = files_of(__name__)

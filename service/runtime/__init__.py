@@ -6,3 +6,13 @@ batcher.py      Batcher: bounded queue, batches, runners; knows no engine
 engine/         Engine: load an artifact, run it, close it; one interface, two engines
 cpu.py          how many threads the CPU quota allows, and what the CPU can do
 """
+
+from typing import TYPE_CHECKING
+
+from service.late import files_of
+
+if TYPE_CHECKING:
+    from service.runtime import batcher, cpu, engine, preparation, runtime
+
+__all__ = ["batcher", "cpu", "engine", "preparation", "runtime"]
+__getattr__ = files_of(__name__)

@@ -8,7 +8,8 @@ import threading
 from contextlib import suppress
 
 from model.artifact import Artifact
-from service.runtime import cpu, engine
+from service.runtime import cpu
+from service.runtime.engine import loading
 from service.runtime.engine.interface import Plan
 from service.settings import Settings
 from service.telemetry import ledger
@@ -63,7 +64,7 @@ class Preparation:
 
     def _run(self, artifact: Artifact, settings: Settings) -> None:
         try:
-            engine.prepare(artifact, plan(artifact, settings))
+            loading.prepare(artifact, plan(artifact, settings))
         except Exception as fault:
             self._fault = fault
         ledger.mark("libraries")

@@ -11,8 +11,9 @@ from model.artifact import Artifact
 from service.errors import EngineError, NotReady, QueueFull, Unprocessable
 from service.protocol import image
 from service.protocol.tensor import Item, values
-from service.runtime import cpu, engine
+from service.runtime import cpu
 from service.runtime.batcher import Batcher
+from service.runtime.engine import loading
 from service.runtime.engine.interface import Engine
 from service.runtime.preparation import plan
 from service.settings import Settings
@@ -122,7 +123,7 @@ class Runtime:
 
     def _load(self, on_failure: Callable[[], None]) -> None:
         try:
-            loaded = engine.load(self.artifact, self._plan)
+            loaded = loading.load(self.artifact, self._plan)
             ledger.mark("model")
             # In every runner: a thread's first run lays out its memory and finds its kernels.
             self._batcher.start(loaded.run, loaded.batch_sizes, warm_up=lambda: _self_test(self.artifact, loaded))

@@ -6,5 +6,16 @@ inference.py  routes: Open Inference Protocol v2, V1, image upload, health, meta
 events.py     routes: a CloudEvent in, the reply event out; what a broker gave up
 jobs.py       routes: jobs, and what turns a request into one (Prefer, Idempotency-Key)
 metrics.py    what every request leaves behind, and GET /metrics
+exposition.py its text for Prometheus
 body.py       the body of a request, within its limits
 """
+
+from typing import TYPE_CHECKING
+
+from service.late import files_of
+
+if TYPE_CHECKING:
+    from service.web import app, body, events, exposition, inference, jobs, metrics, server
+
+__all__ = ["app", "body", "events", "exposition", "inference", "jobs", "metrics", "server"]
+__getattr__ = files_of(__name__)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, current_app, g, request
 
+from service import events
 from service.call import Call
 from service.errors import BadRequest, Cancelled, DeadlineExceeded, RequestError, Unprocessable
+from service.jobs.job import NewJob
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.web.body import read_body
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 routes = Blueprint("events", __name__)
 
-SCHEMA = Path(__file__).parent.parent / "events" / "event.schema.json"
+SCHEMA = Path(events.__path__[0]) / "event.schema.json"
 # What Eventing adds to an event that it gives up; the last one is an answer's body in base64, of at most 1024 bytes.
 TOLD = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 MAX_REASON_CHARS = 1024
@@ -32,17 +34,14 @@ MAX_REASON_CHARS = 1024
 @routes.post("/events")
 def receive() -> Response:
     """A CloudEvent, or a batch of them; the answer has the same mode."""
-    # Imported when the first event comes: the SDK's 30 ms are not on the way to readiness.
-    from service.events import codec
-
-    mode, asked = codec.decode(dict(request.headers), read_body())
+    mode, asked = events.codec.decode(dict(request.headers), read_body())
     if len(asked) > (limit := _settings().max_request_items):
         raise Unprocessable(f"a batch of {len(asked)} events: wanted 1 to {limit}")
-    replies = [reply for each in asked if (reply := _reply(each, is_batch=mode == codec.BATCHED))]
+    replies = [reply for each in asked if (reply := _reply(each, is_batch=mode == events.codec.BATCHED))]
     if not replies:
         # Taken, and nothing to say: a body that is no event would be an error to a broker, which tries again.
         return Response(status=204)
-    message = codec.encode(mode, replies)
+    message = events.codec.encode(mode, replies)
     return Response(message.body, headers=message.headers)
 
 
@@ -55,9 +54,7 @@ def schema() -> Response:
 @routes.post("/dead-letters")
 def bury() -> Response:
     """An event that a broker gave up: its job has failed, and can be sent again."""
-    from service.events import codec
-
-    _, given_up = codec.decode(dict(request.headers), read_body())
+    _, given_up = events.codec.decode(dict(request.headers), read_body())
     for each in given_up:
         if each.fault:
             raise BadRequest(each.fault)
@@ -67,12 +64,10 @@ def bury() -> Response:
 
 def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
     """What answers the event, if anything does. In a batch the sender's fault with one of them is told in its place."""
-    from service.events import codec
-
     artifact = _runtime().artifact
     if event.fault:
-        return codec.failure_of(event, BadRequest.status, event.fault, artifact.name, artifact.digest)
-    if is_batch and event.type in codec.REPLIES:
+        return events.codec.failure_of(event, BadRequest.status, event.fault, artifact.name, artifact.digest)
+    if is_batch and event.type in events.codec.REPLIES:
         # Told by another event, that one would come back, too, and so on for ever.
         return None
     if is_batch and g.timing.total_ms > _settings().request_timeout_ms:
@@ -82,37 +77,31 @@ def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
     except RequestError as fault:
         if not is_batch:
             raise
-        return codec.failure_of(event, fault.status, str(fault), artifact.name, artifact.digest)
+        return events.codec.failure_of(event, fault.status, str(fault), artifact.name, artifact.digest)
     except Cancelled:
         return None
-    return codec.reply_to(event, result, artifact.name, artifact.digest)
+    return events.codec.reply_to(event, result, artifact.name, artifact.digest)
 
 
 def _call(event: "Event") -> Call:
     """What the event asks for, with the data that its claim check stands for."""
-    from service.events import codec
-
     settings = _settings()
-    call = codec.call_of(event, _runtime().artifact.name)
-    if (url := event.get(codec.DATAREF)) is None or event.data:
+    call = events.codec.call_of(event, _runtime().artifact.name)
+    if (url := event.get(events.codec.DATAREF)) is None or event.data:
         return call
-    from service.events.dataref import fetch
-
-    body = fetch(url, settings.dataref_allow, settings.max_body_bytes, private=settings.dataref_allow_private)
+    body = events.dataref.fetch(
+        url, settings.dataref_allow, settings.max_body_bytes, private=settings.dataref_allow_private
+    )
     return replace(call, body=body)
 
 
 def _bury(event: "Event") -> None:
-    from service.events import codec
-
     jobs, (code, said) = _jobs(), _why(event)
     if not jobs.are_kept:
         current_app.logger.error("an event was given up: %s of %s (%d %r)", event.id, event.source, code, said)
         return
-    from service.jobs.store import NewJob
-
     attributes = {name: value for name, value in event.attributes.items() if name not in TOLD}
-    encoded = codec.to_json(replace(event, attributes=attributes))
+    encoded = events.codec.to_json(replace(event, attributes=attributes))
     job, is_new = jobs.store.create(NewJob(event.source, event.id, event=encoded))
     if not is_new:
         jobs.store.keep_event(job.id, encoded)

@@ -11,10 +11,10 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from service.call import Call, Result
 from service.errors import BadRequest, Conflict, NotFound
+from service.jobs.job import STATUSES, Job, failure
 from service.jobs.service import Jobs
 
 if TYPE_CHECKING:
-    from service.jobs.job import Job
     from service.settings import Settings
 
 routes = Blueprint("jobs", __name__)
@@ -82,8 +82,6 @@ def job_result(job_id: str) -> Response:
 @routes.get("/jobs")
 def list_jobs() -> Response:
     """The newest first, a page at a time."""
-    from service.jobs.job import STATUSES
-
     status, limit = request.args.get("status"), request.args.get("limit", str(PAGE))
     if status is not None and status not in STATUSES:
         raise BadRequest(f"status={status!r}: wanted one of {', '.join(STATUSES)}")
@@ -150,9 +148,7 @@ def _bounded(wait_s: float) -> float:
     return min(wait_s, settings.request_timeout_ms / 1e3)
 
 
-def _finished(found: "Job") -> Response:
-    from service.jobs.work import failure
-
+def _finished(found: Job) -> Response:
     if found.result is not None:
         return respond(found.result)
     if found.status == "cancelled":
@@ -160,14 +156,14 @@ def _finished(found: "Job") -> Response:
     raise failure(found)
 
 
-def _described(found: "Job") -> Response:
+def _described(found: Job) -> Response:
     response = jsonify(_view(found))
     if not found.is_final:
         response.headers["Retry-After"] = "1"
     return response
 
 
-def _view(found: "Job") -> dict[str, Any]:
+def _view(found: Job) -> dict[str, Any]:
     """A job as JSON; its result in it when that is JSON, else where to get it."""
     event = {"source": found.source, "id": found.event_id}
     view: dict[str, Any] = {"id": found.id, "status": found.status, "attempts": found.attempts, "event": event}
@@ -182,7 +178,7 @@ def _view(found: "Job") -> dict[str, Any]:
     return view
 
 
-def _events(found: "Iterator[Job | None]") -> Iterator[str]:
+def _events(found: Iterator[Job | None]) -> Iterator[str]:
     """Server-sent events: each job as one, named after its status; a comment where there is no news."""
     for each in found:
         if each is None:

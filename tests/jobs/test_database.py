@@ -13,9 +13,9 @@ from service.jobs import database as databases
 from service.jobs import schema
 from service.jobs import store as stores
 from service.jobs.database import Database
-from service.jobs.job import CANCELLED, FAILED, FINAL, SUCCEEDED, Job
+from service.jobs.job import CANCELLED, FAILED, FINAL, SUCCEEDED, Job, NewJob
 from service.jobs.schema import StoreError
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import JobStore
 from tests.conftest import JOB_TTL_S
 from tests.support import postgresql as postgres
 from tests.support.postgresql import PostgreSQL

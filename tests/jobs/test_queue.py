@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 from service.call import Result
-from service.jobs.job import QUEUED, RUNNING, SUCCEEDED
+from service.jobs.job import QUEUED, RUNNING, SUCCEEDED, NewJob
 from service.jobs.queue import DeliveryQueue
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import JobStore
 from tests.conftest import JOB_TTL_S
 
 THREADS = 12

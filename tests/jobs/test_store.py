@@ -8,9 +8,9 @@ import pytest
 
 from service.call import Result
 from service.jobs import store as stores
-from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RUNNING, STATUSES, SUCCEEDED, Job
+from service.jobs.job import CANCELLED, FAILED, FINAL, QUEUED, RUNNING, STATUSES, SUCCEEDED, Job, NewJob
 from service.jobs.queue import DeliveryQueue
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import JobStore
 from tests.conftest import JOB_TTL_S
 
 RESULT = Result(b'{"labels": []}', "application/json", {"Inference-Header-Content-Length": "14"})

@@ -19,10 +19,10 @@ from service.errors import (
     QueueFull,
     Unprocessable,
 )
-from service.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job
+from service.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job, NewJob
 from service.jobs.lease import Leases
 from service.jobs.schema import jobs
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import JobStore
 from service.jobs.work import Work
 from tests.conftest import JOB_TTL_S
 from tests.support.eventually import eventually

@@ -13,7 +13,7 @@ from model.artifact import Artifact, ArtifactError, CpuSpec, TensorSpec
 from model.parity import raw
 from service.errors import EngineError
 from service.protocol.tensor import Item
-from service.runtime import engine
+from service.runtime.engine import loading
 from service.runtime.engine.interface import Engine, Plan
 from tests.support import eager
 from tests.support.models import SIDE
@@ -24,7 +24,7 @@ RUNS = 100
 
 @pytest.fixture
 def loaded(tiny: Path) -> Iterator[Engine]:
-    model = engine.load(Artifact.read(tiny), PLAN)
+    model = loading.load(Artifact.read(tiny), PLAN)
     yield model
     model.close()
 
@@ -59,7 +59,7 @@ def test_every_batch_size_gives_eager_pytorchs_answers(loaded: Engine, engine_na
 
 
 def test_a_smaller_largest_batch_is_respected(tiny: Path) -> None:
-    model = engine.load(Artifact.read(tiny), Plan(1, 1, max_batch_size=1))
+    model = loading.load(Artifact.read(tiny), Plan(1, 1, max_batch_size=1))
     assert model.batch_sizes == (1,)
     model.close()
 
@@ -87,7 +87,7 @@ def test_runners_at_the_same_time_give_each_its_own_answers(loaded: Engine) -> N
 
 
 def test_the_outputs_belong_to_the_caller(tiny: Path) -> None:
-    model = engine.load(Artifact.read(tiny), PLAN)
+    model = loading.load(Artifact.read(tiny), PLAN)
     first = _pictures(1)
     ((scores,),) = model.run(_of(first))
     assert type(scores) is bytes
@@ -98,13 +98,13 @@ def test_the_outputs_belong_to_the_caller(tiny: Path) -> None:
 
 
 def test_close_may_be_called_twice(tiny: Path) -> None:
-    model = engine.load(Artifact.read(tiny), PLAN)
+    model = loading.load(Artifact.read(tiny), PLAN)
     model.close()
     model.close()
 
 
 def test_two_engines_of_one_artifact_live_side_by_side(tiny: Path, loaded: Engine) -> None:
-    other = engine.load(Artifact.read(tiny), PLAN)
+    other = loading.load(Artifact.read(tiny), PLAN)
     pictures = _of(_pictures(4))
     answers = other.run(pictures)
     other.close()
@@ -140,7 +140,7 @@ def test_every_datatype_of_several_inputs_and_outputs(types: Path, engine_name: 
         "FP64",
     }
     assert {spec.datatype for spec in artifact.inputs} == datatypes | ({"BF16"} if engine_name == "aoti" else set())
-    model = engine.load(artifact, PLAN)
+    model = loading.load(artifact, PLAN)
     for size in model.batch_sizes:
         items = [[_values(spec, seed) for spec in artifact.inputs] for seed in range(size)]
         results = model.run([tuple(raw(each) for each in item) for item in items])
@@ -155,7 +155,7 @@ def test_a_changed_file_is_not_loaded(copy: Artifact) -> None:
     file = copy.path / copy.programs[0].file
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(ArtifactError) as fault:
-        engine.load(copy, PLAN)
+        loading.load(copy, PLAN)
     assert str(fault.value) == f"{file} is not the file that was exported (digest differs): not loaded"
 
 
@@ -163,7 +163,7 @@ def test_a_missing_file_is_named(copy: Artifact) -> None:
     file = copy.path / copy.programs[0].file
     file.unlink()
     with pytest.raises(ArtifactError) as fault:
-        engine.load(copy, PLAN)
+        loading.load(copy, PLAN)
     assert str(fault.value) == f"{file} is missing: export the artifact again"
 
 
@@ -172,13 +172,13 @@ def test_a_program_that_cannot_be_loaded_is_named(copy: Artifact) -> None:
         (copy.path / program.file).write_bytes(b"neither a library nor a graph")
     copy.write()
     with pytest.raises(ArtifactError, match=rf"^{copy.path}/model\S+ cannot be loaded"):
-        engine.load(Artifact.read(copy.path), PLAN)
+        loading.load(Artifact.read(copy.path), PLAN)
 
 
 def test_a_cpu_that_lacks_something_is_told_before_anything_is_loaded(copy: Artifact) -> None:
     needy = dataclasses.replace(copy, cpu=CpuSpec("native", ("avx2", "sse99"), "AVX2"))
     with pytest.raises(ArtifactError) as fault:
-        engine.load(needy, PLAN)
+        loading.load(needy, PLAN)
     assert str(fault.value) == (
         "tiny is compiled for native, and this CPU lacks sse99: "
         "export it with --cpu x86-64-v3, or on this machine with --cpu native"
@@ -189,20 +189,20 @@ def test_outputs_unlike_the_artifacts_are_told(tiny_aoti: Path) -> None:
     artifact = Artifact.read(tiny_aoti)
     (output,) = artifact.outputs
     longer = dataclasses.replace(artifact, outputs=(dataclasses.replace(output, shape=(7,)),))
-    model = engine.load(longer, PLAN)
+    model = loading.load(longer, PLAN)
     with pytest.raises(EngineError) as fault:
         model.run(_of(_pictures(1)))
     assert str(fault.value) == "output probabilities is not what the artifact says"
     model.close()
     with pytest.raises(ArtifactError, match=r"has 1 inputs and 1 outputs, not \(1, 2\)$"):
-        engine.load(dataclasses.replace(artifact, outputs=(output, output)), PLAN)
+        loading.load(dataclasses.replace(artifact, outputs=(output, output)), PLAN)
 
 
 def test_a_failing_graph_is_an_engine_error(tiny_onnx: Path) -> None:
     artifact = Artifact.read(tiny_onnx)
     (picture,) = artifact.inputs
     smaller = dataclasses.replace(artifact, inputs=(dataclasses.replace(picture, shape=(8, 8, 3)),))
-    model = engine.load(smaller, PLAN)
+    model = loading.load(smaller, PLAN)
     with pytest.raises(EngineError):
         model.run([(bytes(8 * 8 * 3),)])
     model.close()
@@ -210,14 +210,14 @@ def test_a_failing_graph_is_an_engine_error(tiny_onnx: Path) -> None:
 
 def test_threads_that_nothing_was_compiled_for_are_refused_by_aoti(tiny_aoti: Path) -> None:
     with pytest.raises(ArtifactError) as fault:
-        engine.load(Artifact.read(tiny_aoti), Plan(runners=1, threads=3, max_batch_size=1))
+        loading.load(Artifact.read(tiny_aoti), Plan(runners=1, threads=3, max_batch_size=1))
     assert str(fault.value) == (
         "tiny is compiled for runs of 1 threads, not 3: leave RUN_THREADS unset, or export with --threads"
     )
 
 
 def test_any_number_of_threads_suits_onnx(tiny_onnx: Path) -> None:
-    model = engine.load(Artifact.read(tiny_onnx), Plan(runners=1, threads=2, max_batch_size=1))
+    model = loading.load(Artifact.read(tiny_onnx), Plan(runners=1, threads=2, max_batch_size=1))
     pictures = _pictures(1)
     assert _scores(model.run(_of(pictures)))[0] == pytest.approx(eager.probabilities(pictures)[0], abs=1e-5)
     model.close()
@@ -225,4 +225,4 @@ def test_any_number_of_threads_suits_onnx(tiny_onnx: Path) -> None:
 
 def test_a_missing_libtorch_is_told_with_its_folder(tiny_aoti: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=f"^libtorch cannot be loaded from {tmp_path}: .*libc10.so"):
-        engine.load(Artifact.read(tiny_aoti), Plan(1, 1, 1, libtorch_dir=tmp_path))
+        loading.load(Artifact.read(tiny_aoti), Plan(1, 1, 1, libtorch_dir=tmp_path))

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from service.events import codec
 from service.jobs.delivery import Embedded
-from service.jobs.job import Job
-from service.jobs.store import JobStore, NewJob
+from service.jobs.job import Job, NewJob
+from service.jobs.store import JobStore
 from tests.support.broker import Broker
 from tests.support.eventually import eventually
 

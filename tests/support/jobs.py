@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from service.jobs.job import Job
-from service.jobs.store import JobStore, NewJob
+from service.jobs.job import Job, NewJob
+from service.jobs.store import JobStore
 from tests.conftest import JOB_TTL_S
 from tests.support.eventually import eventually
 from tests.support.pictures import png

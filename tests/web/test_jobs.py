@@ -7,7 +7,8 @@ from contextlib import closing
 import pytest
 
 from service.call import Result
-from service.jobs.store import JobStore, NewJob
+from service.jobs.job import NewJob
+from service.jobs.store import JobStore
 from tests.conftest import JOB_TTL_S
 from tests.support.jobs import WAIT_S, finished, job_of_another_pod, later, listed, server_sent_events, view
 from tests.support.serving import Server

@@ -1,67 +1,19 @@
 """Engine: load an artifact, run it, close it; one interface, two engines.
 
 interface.py Engine, and the Plan by which it is loaded
+loading.py   an artifact's engine, loaded; only the one that it needs is imported
 aoti.py      AOTInductor: the compiled library, through its C ABI
 aoti_abi.py  that C ABI: declarations only
 onnx.py      ONNX Runtime
 memory.py    what glibc and the kernel are told about this process's memory
 """
 
-import os
-import threading
+from typing import TYPE_CHECKING
 
-from model.artifact import Artifact, ArtifactError
-from service.runtime import cpu
-from service.runtime.engine import memory
-from service.runtime.engine.interface import Engine, Plan
+from service.late import files_of
 
-# Who asks the system's loader for anything while it opens libtorch waits for that, and keeps the GIL: here nobody does.
-_preparing = threading.Lock()
+if TYPE_CHECKING:
+    from service.runtime.engine import aoti, aoti_abi, interface, loading, memory, onnx
 
-
-def prepare(artifact: Artifact, how: Plan) -> None:
-    """Load those libraries of the artifact's engine that survive a fork, because they start no thread.
-
-    Called before anything else loads an OpenMP library; by a second thread, it waits for the first.
-
-    Raises:
-        ArtifactError: this CPU cannot run the artifact, or its libraries are missing.
-    """
-    if missing := set(artifact.cpu.flags) - cpu.flags():
-        raise ArtifactError(
-            f"{artifact.name} is compiled for {artifact.cpu.name}, and this CPU lacks {', '.join(sorted(missing))}: "
-            "export it with --cpu x86-64-v3, or on this machine with --cpu native"
-        )
-    with _preparing:
-        os.environ["OMP_NUM_THREADS"] = str(how.threads)
-        # Waiting threads that spin take the cores from the ones that work: 829 against 272 ms of CPU for 10 runs.
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        # One arena for each runner, and one for everything else.
-        memory.limit_arenas(how.runners + 1)
-        if artifact.engine == "aoti":
-            from service.runtime.engine import aoti
-
-            aoti.open_libraries(artifact, how)
-        else:
-            # Without this numpy's OpenBLAS, which is not used here, starts a thread for each core.
-            os.environ["OPENBLAS_NUM_THREADS"] = "1"
-            # ONNX Runtime itself starts a thread when it is imported: that is left to `load`.
-            import numpy  # noqa: F401
-
-
-def load(artifact: Artifact, how: Plan) -> Engine:
-    """The artifact's engine, loaded and its files verified before: loading a program executes it.
-
-    Raises:
-        ArtifactError: as `prepare` does, or a file is not the exported one.
-    """
-    # While the libraries may still be loading, in another thread.
-    artifact.verify()
-    prepare(artifact, how)
-    if artifact.engine == "aoti":
-        from service.runtime.engine.aoti import AotiEngine
-
-        return AotiEngine(artifact, how)
-    from service.runtime.engine.onnx import OnnxEngine
-
-    return OnnxEngine(artifact, how)
+__all__ = ["aoti", "aoti_abi", "interface", "loading", "memory", "onnx"]
+__getattr__ = files_of(__name__)

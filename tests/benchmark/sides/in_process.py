@@ -14,7 +14,8 @@ from pathlib import Path
 from model.artifact import Artifact
 from service.protocol import image
 from service.protocol.tensor import values
-from service.runtime import cpu, engine
+from service.runtime import cpu
+from service.runtime.engine import loading
 from service.runtime.engine.interface import Plan
 from tests.benchmark.photo import ESPRESSO
 from tests.benchmark.process import memory
@@ -29,7 +30,7 @@ def main(folder: str, jpeg: str, seconds: str) -> None:
     assert spec is not None
     threads = min(artifact.defaults.threads, cpu.quota())
     how = Plan(cpu.quota() // threads, threads, artifact.defaults.max_batch_size)
-    loaded = engine.load(artifact, how)
+    loaded = loading.load(artifact, how)
     size = loaded.batch_sizes[-1]
     (answer,) = loaded.run([(image.decode(picture, spec, 2**30),)])
     scores = list(values(artifact.outputs[0].datatype, answer[0]))

@@ -1,0 +1,11 @@
+"""An event to the application, without a server; imported late, for werkzeug's client is not on the way to readiness."""
+
+from collections.abc import Mapping
+
+from flask import Flask
+from werkzeug.test import Client, TestResponse
+
+
+def post_event(app: Flask, body: bytes, headers: Mapping[str, str]) -> TestResponse:
+    """What the service answers to a CloudEvent, as a broker would get it."""
+    return Client(app).post("/events", data=body, headers=dict(headers))

@@ -1,0 +1,48 @@
+"""The database and what needs it, opened together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.jobs.delivery import Embedded, Nobody, Sink
+from service.jobs.lease import Leases
+from service.jobs.store import JobStore
+from service.jobs.work import Work
+from service.settings import Settings
+
+# Deliveries of the embedded delivery at the same time, for each runner: one is decoded while another is run.
+PER_RUNNER = 2
+
+
+@dataclass(frozen=True)
+class Opened:
+    store: JobStore
+    work: Work
+    delivery: Sink | Embedded | Nobody
+
+
+def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None]) -> Opened:
+    """The store that DATABASE_URL names, and who delivers from it.
+
+    Args:
+        runners: how many runs of the model there can be at the same time.
+        ended: called with the id of a job that was run.
+
+    Raises:
+        StoreError: the database cannot be used.
+        OSError: there can be no lock beside the database's file.
+    """
+    assert settings.database_url is not None
+    store = JobStore(settings.database_url, settings.job_ttl_s)
+    work = Work(store, Leases(store), settings.max_result_bytes, ended)
+    return Opened(store, work, _delivery(settings, store, runners))
+
+
+def _delivery(settings: Settings, store: JobStore, runners: int) -> Sink | Embedded | Nobody:
+    timeout_s = settings.request_timeout_ms / 1e3
+    if settings.k_sink:
+        return Sink(settings.k_sink, settings.k_ce_overrides, timeout_s)
+    if not settings.embedded_delivery:
+        return Nobody()
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
+    url = settings.delivery_url or f"http://{host}:{settings.port}/events"
+    return Embedded(store, url, PER_RUNNER * runners, timeout_s)
