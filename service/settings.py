@@ -50,6 +50,9 @@ class Settings:
         None, "where jobs are kept: `sqlite:///FILE` or `postgresql://...`; unset: there are no jobs"
     )
     job_ttl_s: int = _setting(86_400, "a job and its result are forgotten so long after their last change", 1)
+    max_job_streams: int = _setting(
+        2, "streams of a job's events open at the same time; further ones are told its status and to come again", 1
+    )
     max_result_bytes: int = _setting(10 * 2**20, "a job with a larger result fails", 1)
     k_sink: str = _setting("", "the broker that delivers jobs (Knative sets it); unset: this process does")
     k_ce_overrides: str = _setting("", "JSON with attributes to add to published events (Knative sets it)")

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,8 +31,10 @@ logger = logging.getLogger("kindling")
 
 # How long a database that cannot be opened is left alone.
 REOPEN_S = 5.0
-# A job of a broker's that nobody has run for so long is published once more when somebody asks for it.
+# A job of a broker's that nobody has run for so long is published once more when somebody asks or waits for it.
 LOST_S = 30.0
+# How often a thread that waits for a job reads it all the same, and a stream without news says that it lives.
+LOOK_S = 10.0
 
 
 class Jobs:
@@ -46,7 +48,7 @@ class Jobs:
         self._reopen_s = 0.0
         self._stopping = threading.Event()
         # Half of the threads may wait: the others do what is waited for.
-        self._waiting = Waiting(settings.request_threads // 2)
+        self._waiting = Waiting(self._statuses, settings.request_threads // 2, settings.max_job_streams)
 
     @property
     def are_kept(self) -> bool:
@@ -80,15 +82,18 @@ class Jobs:
         new = NewJob(
             event.source, event_id, event_id, events.codec.to_json(event), fingerprint(call), key, due_s=self._due_s()
         )
+        # Stored before it is published: however fast the broker delivers, the event finds its job.
         job, is_new = self._create(new)
         if not is_new:
+            # Whoever used this key before may have been answered at once, and left no event to deliver.
             event = replace(event, attributes={**event.attributes, "source": job.source, "id": job.event_id})
             self.store.keep_event(job.id, events.codec.to_json(event), self._due_s())
-        # One that is there but was never sent, as it seems: a second copy does no harm.
+        # Never sent, as far as we know: whoever stored it may have died before. A second copy does no harm.
         if is_new or (job.status == QUEUED and job.deliveries == 0):
             try:
                 self._send(job.id, event)
             except NotReady:
+                # Its client is told to ask again, and would find a job that nobody brings on.
                 self.store.discard(job.id)
                 raise
         return job
@@ -105,30 +110,38 @@ class Jobs:
             return self._answer(call(), timing)
         return self._open().work.once(event.source, event.id, lambda: self._answer(call(), timing))
 
-    def get(self, job_id: str, wait_s: float = 0.0) -> Job:
-        """The job; one that is not final is waited for so long, unless too many wait or the process ends.
+    def get(self, job_id: str) -> Job:
+        """The job as it is; if the broker may have lost its event, that is published again.
 
         Raises:
             NotFound: there is none of that id, or no more.
         """
         job = self._read(job_id)
         self._send_lost(job)
-        if not wait_s or job.is_final:
-            return job
-        with self._waiting.place() as may_wait:
-            return self._waiting.wait(lambda: self._read(job_id), wait_s) if may_wait else job
+        return job
 
-    def follow(self, job_id: str, wait_s: float, pause_s: float) -> Iterator[Job | None]:
-        """The job now and whenever its status is another, until it is final; None after `pause_s` without news."""
-        job = self._read(job_id)
-        self._send_lost(job)
-        yield job
-        end = time.monotonic() + wait_s
+    def wait(self, job_id: str, wait_s: float) -> tuple[Job, bool]:
+        """The job, once it is final or after `wait_s`; and whether it could be waited for: not when too many wait."""
+        job, end = self.get(job_id), time.monotonic() + wait_s
         with self._waiting.place() as may_wait:
-            while may_wait and not (job.is_final or self._waiting.is_over) and (left_s := end - time.monotonic()) > 0:
+            while may_wait and self._goes_on(job, end):
+                self._waiting.wait(job_id, job.status, min(LOOK_S, end - time.monotonic()))
+                job = self.get(job_id)
+        return job, may_wait
+
+    def follow(self, job_id: str, wait_s: float) -> Iterator[Job | None]:
+        """The job now and whenever its status is another, until it is final or forgotten; None after LOOK_S without news.
+
+        Ends after `wait_s`, and at once when too many are followed.
+        """
+        job, end = self.get(job_id), time.monotonic() + wait_s
+        yield job
+        with self._waiting.stream_place() as may_wait:
+            while may_wait and self._goes_on(job, end):
                 before = job.status
+                self._waiting.wait(job_id, before, min(LOOK_S, end - time.monotonic()))
                 try:
-                    job = self._waiting.wait(lambda: self._read(job_id), min(pause_s, left_s), unlike=before)
+                    job = self.get(job_id)
                 except NotFound:
                     return
                 yield None if job.status == before else job
@@ -158,6 +171,9 @@ class Jobs:
         if self._opened is not None:
             self._opened.delivery.stop()
 
+    def _goes_on(self, job: Job, end: float) -> bool:
+        return not (job.is_final or self._waiting.is_over) and time.monotonic() < end
+
     def _resume(self) -> None:
         try:
             self._runtime.wait_until_ready(timeout_s=None)
@@ -180,6 +196,7 @@ class Jobs:
     def _send(self, job_id: str, event: "Event") -> None:
         opened = self._open()
         opened.delivery.publish(event)
+        # A client that waited too long may have had it discarded, while the broker was slow to take it.
         if self._settings.k_sink and not opened.store.sent(job_id):
             raise NotReady("the job was given up meanwhile: try again")
 
@@ -201,6 +218,9 @@ class Jobs:
     def _answer(self, call: Call, timing: Timing) -> Result:
         return calls.answer(call, self._runtime, self._settings, timing)
 
+    def _statuses(self, ids: Collection[str]) -> Mapping[str, str]:
+        return self.store.statuses(ids)
+
     def _read(self, job_id: str) -> Job:
         job = self.store.get(job_id) if re.fullmatch("[0-9a-f]{32}", job_id) else None
         if job is None:
@@ -208,11 +228,14 @@ class Jobs:
         return job
 
     def _open(self) -> "Opened":
+        # One thread opens while the others wait for it: two would both begin to deliver.
         with self._opening:
             if self._opened is None:
+                # Each try takes as long as the database keeps us waiting; not every request pays for that.
                 if time.monotonic() < self._reopen_s:
                     raise NotReady("jobs cannot be kept now")
                 self._opened = self._try_to_open()
+                # stop() may have come while we were opening, when there was nothing to stop yet.
                 if self._stopping.is_set():
                     self._opened.delivery.stop()
             return self._opened

@@ -7,6 +7,7 @@ succeeds.
 import json
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -84,6 +85,12 @@ class JobStore:
     def find(self, source: str, event_id: str) -> Job | None:
         """The job of an event."""
         return self._read(named(source, event_id))
+
+    def statuses(self, ids: Collection[str]) -> dict[str, str]:
+        """The status of each of those jobs that there still is."""
+        query = sa.select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(ids), sa.not_(is_expired(time.time())))
+        with self.database.statement() as connection:
+            return {row.id: row.status for row in connection.execute(query)}
 
     def event(self, job_id: str) -> bytes | None:
         """The request event of a job, in the JSON format."""

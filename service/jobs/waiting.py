@@ -1,14 +1,22 @@
-"""Waiting: for a job to change, by some of the threads, so that the others can bring that about."""
+"""Waiting: for a job to change; by some of the threads, and on what one of them knows.
 
+a request that waits ──┐
+a stream of events   ──┼── wait ──► [ what the watcher has seen ] ◄── one statement for all jobs, now and then
+another one          ──┘                         ▲
+                                                 └── note_end: a job was run by this process
+"""
+
+import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from weakref import WeakValueDictionary
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
-from service.jobs.job import Job
+from service.errors import NotReady
 
-# How often the database is asked about a job that somebody waits for: soon at first, then less and less.
+logger = logging.getLogger("kindling")
+
+# How often the database is asked: soon at first, then less and less, until somebody begins to wait.
 POLL_S = 0.02
 MAX_POLL_S = 0.5
 
@@ -17,51 +25,93 @@ class Waiting:
     """Called by any number of threads.
 
     Args:
-        most: that many threads may wait at the same time.
+        statuses: the status of each of those jobs that there still is.
+        most: that many threads may wait at the same time, so that the others can bring about what is waited for.
+        most_streams: that many streams of events may be open at the same time.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, statuses: Callable[[Collection[str]], Mapping[str, str]], most: int, most_streams: int) -> None:
+        self._statuses = statuses
         self._places = threading.BoundedSemaphore(most)
+        self._stream_places = threading.BoundedSemaphore(most_streams)
+        self._changed = threading.Condition()
+        self._watched: Counter[str] = Counter()
+        self._seen: dict[str, str | None] = {}  # None: there is no such job, or the database cannot be asked
+        self._look_now = threading.Event()
         self._over = False
-        # Set when the job of that id has been run by this process, for who then need not wait to ask the database.
-        self._ended: WeakValueDictionary[str, threading.Event] = WeakValueDictionary()
+        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     @property
     def is_over(self) -> bool:
         """Whether nobody may wait any more."""
         return self._over
 
+    def place(self) -> AbstractContextManager[bool]:
+        """`with waiting.place() as may_wait`: whether this thread may wait."""
+        return self._place(self._places)
+
+    def stream_place(self) -> AbstractContextManager[bool]:
+        """The same for a stream of events."""
+        return self._place(self._stream_places)
+
+    def wait(self, job_id: str, status: str, wait_s: float) -> None:
+        """Return when the job no longer has that status, after `wait_s`, or when this is over."""
+
+        def is_enough() -> bool:
+            return self._over or self._seen.get(job_id, status) != status
+
+        with self._changed:
+            self._watched[job_id] += 1
+            # Seen before our caller read its status: it may be older than that.
+            self._seen.pop(job_id, None)
+            if self._watcher.ident is None:
+                self._watcher.start()
+            self._look_now.set()
+            self._changed.wait_for(is_enough, wait_s)
+            self._watched[job_id] -= 1
+            self._watched += Counter()  # drops those that nobody waits for
+
+    def note_end(self, job_id: str) -> None:
+        """Let the watcher look at that job at once, if somebody waits for it."""
+        if job_id in self._watched:
+            self._look_now.set()
+
+    def stop(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        self._look_now.set()
+
     @contextmanager
-    def place(self) -> Iterator[bool]:
-        """Whether this thread may wait."""
-        is_mine = self._places.acquire(blocking=False)
+    def _place(self, places: threading.BoundedSemaphore) -> Iterator[bool]:
+        is_mine = places.acquire(blocking=False)
         try:
             yield is_mine and not self._over
         finally:
             if is_mine:
-                self._places.release()
+                places.release()
 
-    def wait(self, read: Callable[[], Job], wait_s: float, unlike: str | None = None) -> Job:
-        """The job once it is final or its status is not `unlike`; as it is after `wait_s`, or when this is over."""
+    def _watch(self) -> None:
+        poll_s = POLL_S
+        while not self._over:
+            poll_s = POLL_S if self._look_now.wait(poll_s) else min(poll_s * 2, MAX_POLL_S)
+            self._look_now.clear()
+            with self._changed:
+                ids = list(self._watched)
+            if ids:
+                self._look(ids)
+            else:
+                self._look_now.wait()
 
-        def is_enough() -> bool:
-            return job.is_final or (unlike is not None and job.status != unlike)
-
-        end, poll_s = time.monotonic() + wait_s, POLL_S
-        job = read()
-        ended = self._ended.setdefault(job.id, threading.Event())
-        while not is_enough() and time.monotonic() < end and not self._over:
-            ended.wait(min(poll_s, max(0.0, end - time.monotonic())))
-            ended.clear()
-            poll_s = min(poll_s * 2, MAX_POLL_S)
-            job = read()
-        return job
-
-    def note_end(self, job_id: str) -> None:
-        """Wake who waits for that job."""
-        if (ended := self._ended.get(job_id)) is not None:
-            ended.set()
-
-    def stop(self) -> None:
-        """Let nobody wait any more; those who do have a look within MAX_POLL_S."""
-        self._over = True
+    def _look(self, ids: list[str]) -> None:
+        found: Mapping[str, str] = {}
+        try:
+            found = self._statuses(ids)
+        except NotReady:  # the threads that wait ask the database themselves then, and answer with its fault
+            pass
+        except Exception:
+            logger.exception("watcher")
+        with self._changed:
+            self._seen = {each: found.get(each) for each in ids}
+            self._changed.notify_all()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ routes = Blueprint("jobs", __name__)
 
 MAX_KEY_CHARS = 255
 PAGE, MAX_PAGE = 50, 500
-# Between two comments in a stream of events, so that nothing on its way takes the connection for dead.
-KEEPALIVE_S = 15.0
+# When a browser's EventSource comes again, after a stream that ended before its job did.
+RETRY_MS = 2000
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,12 @@ def later(call: Call, content_type: str) -> Response | None:
     if not jobs.are_delivered or (not prefers.respond_async and prefers.wait_s is None):
         return None if key is None else respond(jobs.compute(call, key, g.timing))
     job = jobs.submit(call, content_type, key, {name.lower(): value for name, value in request.headers})
-    if prefers.wait_s:
-        job = jobs.get(job.id, _bounded(prefers.wait_s))
+    applied = ["respond-async"] if prefers.respond_async else []
+    if prefers.wait_s is not None:
+        job, waited_s = _waited(job.id, prefers.wait_s)
+        applied.append(f"wait={waited_s:.0f}")
     response = _finished(job) if job.is_final else _described(job)
-    response.headers["Preference-Applied"] = "respond-async" if prefers.respond_async else f"wait={prefers.wait_s:.0f}"
+    response.headers["Preference-Applied"] = ", ".join(applied)
     response.headers["Location"] = f"/jobs/{job.id}"
     if not job.is_final:
         response.status_code = 202
@@ -64,19 +66,15 @@ def job(job_id: str) -> Response:
     """The job as JSON; with `Prefer: wait=N` once it is final; as events, whenever it changes, to who accepts those."""
     jobs = _kept()
     if request.accept_mimetypes.best_match(("application/json", "text/event-stream")) == "text/event-stream":
-        jobs.get(job_id)
-        followed = jobs.follow(job_id, _bounded(float("inf")), KEEPALIVE_S)
-        return Response(_events(followed), content_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    return _described(jobs.get(job_id, _bounded(preferences().wait_s or 0.0)))
+        return _stream(jobs, job_id)
+    return _after_waiting(job_id, _described)
 
 
 @routes.get("/jobs/<job_id>/result")
 def job_result(job_id: str) -> Response:
     """The result as the request would have had it at once; 409 while there is none."""
-    found = _kept().get(job_id, _bounded(preferences().wait_s or 0.0))
-    if not found.is_final:
-        raise Conflict(f"the job is {found.status}: ask again")
-    return _finished(found)
+    _kept()
+    return _after_waiting(job_id, _finished)
 
 
 @routes.get("/jobs")
@@ -142,13 +140,33 @@ def _cursor() -> tuple[float, str] | None:
     return float(created), job_id
 
 
-def _bounded(wait_s: float) -> float:
+def _after_waiting(job_id: str, respond_with: Callable[[Job], Response]) -> Response:
+    """The response to the job, once what the request prefers has been waited for."""
+    wait_s = preferences().wait_s
+    if wait_s is None:
+        return respond_with(_jobs().get(job_id))
+    found, waited_s = _waited(job_id, wait_s)
+    response = respond_with(found)
+    response.headers["Preference-Applied"] = f"wait={waited_s:.0f}"
+    return response
+
+
+def _waited(job_id: str, wait_s: float) -> tuple[Job, float]:
+    """The job, once it is final or after that time; and how long it would have been waited for: 0 when too many wait."""
+    given_s = min(wait_s, _longest_s())
+    found, may_wait = _jobs().wait(job_id, given_s)
+    return found, given_s if may_wait else 0.0
+
+
+def _longest_s() -> float:
     """No longer than any request may take."""
     settings: Settings = current_app.extensions["settings"]
-    return min(wait_s, settings.request_timeout_ms / 1e3)
+    return settings.request_timeout_ms / 1e3
 
 
 def _finished(found: Job) -> Response:
+    if not found.is_final:
+        raise Conflict(f"the job is {found.status}: ask again")
     if found.result is not None:
         return respond(found.result)
     if found.status == "cancelled":
@@ -178,13 +196,32 @@ def _view(found: Job) -> dict[str, Any]:
     return view
 
 
-def _events(found: Iterator[Job | None]) -> Iterator[str]:
-    """Server-sent events: each job as one, named after its status; a comment where there is no news."""
+def _stream(jobs: Jobs, job_id: str) -> Response:
+    """The job as server-sent events; 204, on which an EventSource does not come again, to a client that has seen its end."""
+    found, seen = jobs.get(job_id), request.headers.get("Last-Event-ID")
+    if found.is_final and seen == _event_id(found):
+        return Response(status=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Response(_events(jobs.follow(job_id, _longest_s()), seen), content_type="text/event-stream", headers=headers)
+
+
+def _events(found: Iterator[Job | None], seen: str | None) -> Iterator[str]:
+    """Each job as an event, named after its status; a comment where there is no news, `reconnect` where it goes on."""
+    yield f"retry: {RETRY_MS}\n\n"
+    is_final = False
     for each in found:
-        if each is None:
+        if each is None or _event_id(each) == seen:
             yield ": no news\n\n"
         else:
-            yield f"event: {each.status}\nid: {each.updated_s!r}\ndata: {json.dumps(_view(each))}\n\n"
+            is_final = each.is_final
+            yield f"event: {each.status}\nid: {_event_id(each)}\ndata: {json.dumps(_view(each))}\n\n"
+    if not is_final:
+        # Without an id: the client comes again with that of the last job that it was told.
+        yield f'event: reconnect\ndata: {{"retry_ms": {RETRY_MS}}}\n\n'
+
+
+def _event_id(found: Job) -> str:
+    return repr(found.updated_s)
 
 
 def _kept() -> Jobs:

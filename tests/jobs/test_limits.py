@@ -9,6 +9,7 @@ from tests.conftest import Serve
 from tests.support.eventually import eventually
 from tests.support.jobs import (
     WAIT_S,
+    event_stream,
     finished,
     job_of_another_pod,
     later,
@@ -25,12 +26,60 @@ ABSENT = "0" * 32
 
 def test_nobody_waits_longer_than_a_request_may_take(serve: Serve, tiny_onnx: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.sqlite"
-    server = serve(tiny_onnx, DATABASE_URL=url, REQUEST_TIMEOUT_MS="500")
+    server = serve(tiny_onnx, DATABASE_URL=url, REQUEST_TIMEOUT_MS="2000")
     with job_of_another_pod(url) as (_, job), closing(server.connect()) as connection:
         before = time.monotonic()
-        assert view(server, job.id, wait_s=999_999_999)["status"] == "queued"
-        assert [name for name, _ in server_sent_events(connection, job.id)] == ["queued"]
-        assert 1 <= time.monotonic() - before < WAIT_S / 2
+        answer = server.call("GET", f"/jobs/{job.id}", headers={"Prefer": "wait=999999999"})
+        assert (answer.json["status"], answer.headers["Preference-Applied"]) == ("queued", "wait=2")
+        assert [name for name, _ in server_sent_events(connection, job.id)] == ["queued", "reconnect"]
+        assert 4 <= time.monotonic() - before < WAIT_S
+
+
+def test_a_stream_that_ends_before_its_job_goes_on_where_it_was(serve: Serve, tiny_onnx: Path, tmp_path: Path) -> None:
+    """As an EventSource does it: with the id of the last event that it has seen."""
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    server = serve(tiny_onnx, DATABASE_URL=url, REQUEST_TIMEOUT_MS="2000")
+    with job_of_another_pod(url) as (store, job), closing(server.connect()) as connection:
+        queued, reconnect = event_stream(connection, job.id)
+        assert (queued["event"], reconnect) == ("queued", {"event": "reconnect", "data": '{"retry_ms": 2000}'})
+        assert [name for name, _ in server_sent_events(connection, job.id, queued["id"])] == ["reconnect"]
+        assert store.claim(job.id, "another pod", 60)
+        assert [name for name, _ in server_sent_events(connection, job.id, queued["id"])] == ["running", "reconnect"]
+
+
+def test_more_streams_than_may_be_open_are_told_the_status_and_to_come_again(
+    serve: Serve, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    server = serve(tiny_onnx, DATABASE_URL=url, MAX_JOB_STREAMS="1")
+    with (
+        job_of_another_pod(url) as (store, job),
+        closing(server.connect()) as first,
+        closing(server.connect()) as second,
+    ):
+        followed = server_sent_events(first, job.id)
+        assert next(followed)[0] == "queued"
+        assert [name for name, _ in server_sent_events(second, job.id)] == ["queued", "reconnect"]
+        assert store.claim(job.id, "another pod", 60)
+        assert next(followed)[0] == "running"
+        assert [name for name, _ in server_sent_events(second, job.id)] == ["running", "reconnect"]
+
+
+def test_who_is_too_much_to_wait_is_told_that_it_was_not_waited_for(
+    serve: Serve, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    server = serve(tiny_onnx, DATABASE_URL=url, REQUEST_THREADS="3")
+    with job_of_another_pod(url) as (store, job), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.call, "GET", f"/jobs/{job.id}", None, {"Prefer": f"wait={WAIT_S}"})
+        eventually(lambda: _applied(server, job.id) == "wait=0", WAIT_S, "the only place is taken")
+        assert store.fail(job.id, 500, "")
+        assert waiting.result().json["status"] == "failed"
+
+
+def _applied(server: Server, job_id: str) -> str:
+    answer = server.call("GET", f"/jobs/{job_id}", headers={"Prefer": "wait=1"})
+    return str(answer.headers["Preference-Applied"])
 
 
 def test_those_who_wait_leave_threads_for_the_work(serve: Serve, tiny_onnx: Path, tmp_path: Path) -> None:

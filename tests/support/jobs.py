@@ -73,18 +73,31 @@ def job_of_another_pod(url: str) -> Iterator[tuple[JobStore, Job]]:
     store.close()
 
 
-def server_sent_events(connection: http.client.HTTPConnection, job_id: str) -> Iterator[tuple[str, Any]]:
+def server_sent_events(
+    connection: http.client.HTTPConnection, job_id: str, last_event_id: str = ""
+) -> Iterator[tuple[str, Any]]:
     """Name and data of each server-sent event; the stream ends with the response."""
-    connection.request("GET", f"/jobs/{job_id}", headers={"Accept": "text/event-stream"})
+    for fields in event_stream(connection, job_id, last_event_id):
+        yield fields["event"], json.loads(fields["data"])
+
+
+def event_stream(
+    connection: http.client.HTTPConnection, job_id: str, last_event_id: str = ""
+) -> Iterator[dict[str, str]]:
+    """The fields of each server-sent event."""
+    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
+    connection.request("GET", f"/jobs/{job_id}", headers=headers)
     response = connection.getresponse()
     assert response.status == 200
     assert response.headers["Content-Type"] == "text/event-stream"
     assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert response.readline() == b"retry: 2000\n"
     fields: dict[str, str] = {}
     for line in response:
         if line == b"\n":
             if fields:
-                yield fields["event"], json.loads(fields["data"])
+                yield fields
             fields = {}
         else:
             name, _, value = line.decode().rstrip("\n").partition(": ")

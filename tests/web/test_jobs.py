@@ -10,7 +10,16 @@ from service.call import Result
 from service.jobs.job import NewJob
 from service.jobs.store import JobStore
 from tests.conftest import JOB_TTL_S
-from tests.support.jobs import WAIT_S, finished, job_of_another_pod, later, listed, server_sent_events, view
+from tests.support.jobs import (
+    WAIT_S,
+    event_stream,
+    finished,
+    job_of_another_pod,
+    later,
+    listed,
+    server_sent_events,
+    view,
+)
 from tests.support.serving import Server
 
 ABSENT = "0" * 32
@@ -118,12 +127,27 @@ def test_server_sent_events_of_a_finished_job_are_one(jobs_server: Server) -> No
         assert list(server_sent_events(connection, job_id)) == [("succeeded", wanted)]
 
 
+def test_who_has_seen_the_end_of_a_job_does_not_come_again(jobs_server: Server, jobs_url: str) -> None:
+    """204 is what tells an EventSource to stop; without it, it asks every few seconds, and the pod never sleeps."""
+    with job_of_another_pod(jobs_url) as (store, job), closing(jobs_server.connect()) as connection:
+        assert store.fail(job.id, 500, "why")
+        (failed,) = event_stream(connection, job.id)
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": failed["id"]}
+        again = jobs_server.call("GET", f"/jobs/{job.id}", headers=headers)
+        assert (again.status, again.body) == (204, b"")
+        assert [name for name, _ in server_sent_events(connection, job.id, "another")] == ["failed"]
+        assert store.send_again(job.id, None)
+        assert next(server_sent_events(connection, job.id, failed["id"]))[0] == "queued"
+
+
 def test_server_sent_events_of_a_job_that_is_forgotten_end(jobs_server: Server, jobs_url: str) -> None:
     with job_of_another_pod(jobs_url) as (store, job), closing(jobs_server.connect()) as connection:
         followed = server_sent_events(connection, job.id)
         next(followed)
         assert store.discard(job.id)
-        assert list(followed) == []
+        assert [name for name, _ in followed] == ["reconnect"]
+        again = jobs_server.call("GET", f"/jobs/{job.id}", headers={"Accept": "text/event-stream"})
+        assert again.status == 404
 
 
 def test_server_sent_events_of_no_job_are_an_error(jobs_server: Server) -> None:

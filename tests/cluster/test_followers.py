@@ -1,0 +1,60 @@
+"""Browsers that follow one job: they cost no pod of their own."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from kubernetes import client
+
+from tests.cluster.asynchronous import Async, deployed
+from tests.cluster.knative import Route
+from tests.cluster.test_overload import SMALL
+
+FOLLOWERS = 12
+# Several of the autoscaler's panic windows of 6 s, and long enough for the pods of 12 requests in flight.
+FOLLOW_S = 45
+RETRY_S = 2
+# A job that nobody delivers: it stays queued.
+STUCK = (
+    "import os; from service.jobs.job import NewJob; from service.jobs.store import JobStore; "
+    "print(JobStore(os.environ['DATABASE_URL'], 600).create(NewJob('/nobody', 'followed'))[0].id)"
+)
+
+
+@pytest.fixture(scope="module")
+def kindling(api: client.ApiClient, image: str) -> Iterator[Async]:
+    with deployed(api, image, SMALL) as kindling:
+        yield kindling
+
+
+def test_a_dozen_followers_of_a_queued_job_add_no_pod(kindling: Async) -> None:
+    assert kindling.route.call("GET", "/jobs").status == 200
+    (pod,) = kindling.cluster.ready_pods("kindling")
+    code, job_id = kindling.cluster.run(pod.metadata.name, "python", "-c", STUCK)
+    assert code == 0, job_id
+    end, most = time.monotonic() + FOLLOW_S, 0
+    with ThreadPoolExecutor(FOLLOWERS) as pool:
+        following = [pool.submit(_follow, kindling.route, job_id.strip(), end) for _ in range(FOLLOWERS)]
+        while not all(each.done() for each in following):
+            most = max(most, len(kindling.cluster.pods("kindling")))
+            time.sleep(0.5)
+    assert {status for each in following for status in each.result()} == {"queued", "reconnect"}
+    assert most == 1
+
+
+def _follow(route: Route, job_id: str, end: float) -> set[str]:
+    """The names of the events that a browser's EventSource is told until `end`: it comes again after every end."""
+    told, last = set(), ""
+    while time.monotonic() < end:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        answer = route.call("GET", f"/jobs/{job_id}", headers=headers)
+        assert answer.status == 200, answer
+        for line in answer.body.decode().splitlines():
+            name, _, value = line.partition(": ")
+            if name == "event":
+                told.add(value)
+            elif name == "id":
+                last = value
+        time.sleep(RETRY_S)
+    return told
