@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import pgbouncer as bouncers
 from tests.support import postgresql as postgres
 from tests.support.aws import Function, running
 from tests.support.exporting import OF_TEST_EXPORT, SHARED, Exports
+from tests.support.pgbouncer import PgBouncer
 from tests.support.postgresql import PostgreSQL
 from tests.support.serving import ROOT, Server, environment, serving
 
@@ -142,12 +144,29 @@ def postgresql(postgresql_binaries: Path) -> Iterator[PostgreSQL]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def pgbouncer_binary() -> Path:
+    program = bouncers.program()
+    if program is None:
+        missing = "there is no pgbouncer: apt-get install pgbouncer"
+        assert not os.environ.get("REQUIRE_PGBOUNCER"), missing
+        pytest.skip(missing)
+    return program
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(pgbouncer_binary: Path, postgresql: PostgreSQL) -> Iterator[PgBouncer]:
+    """A real one in front of `postgresql`, for the whole session."""
+    with bouncers.running(pgbouncer_binary, postgresql) as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new and empty database, of both kinds in turn."""
+    """A new and empty database, of both kinds in turn, and of one behind PgBouncer."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/jobs.sqlite"
-    server: PostgreSQL = request.getfixturevalue("postgresql")
+    server: PostgreSQL | PgBouncer = request.getfixturevalue(request.param)
     return server.database()
 
 

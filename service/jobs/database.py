@@ -45,6 +45,7 @@ class Database:
         if self.file is not None:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
         else:
+            sa.event.listen(self._engine, "connect", _prepare_postgresql)
             sa.event.listen(self._engine, "checkin", _note_use)
             sa.event.listen(self._engine, "checkout", self._ask_after_a_pause)
         try:
@@ -105,6 +106,20 @@ def _parse(url: str) -> sa.URL:
 
 def _note_use(_: Any, record: Any) -> None:
     record.info[USED_S] = time.monotonic()
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    """Prepare no statements behind a pooler, whose next transaction may be another server process's.
+
+    The number of the server's process, as it was told at the start of the connection, is the pooler's own invention
+    there (PgBouncer: client_proto.c, `cancel_key`). Nobody need tell us; and to prepare none at all would make the
+    statements of an event a third slower: 2.25 ms instead of 1.59, of two statements each (20 x 150 events, paired).
+    """
+    connection.autocommit = True
+    (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    connection.autocommit = False
+    if pid != connection.info.backend_pid:
+        connection.prepare_threshold = None
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -2,7 +2,9 @@
 
 import logging
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from tests.support.postgresql import PostgreSQL
 from tests.support.serving import HOST, free_port
 
 RESULT = Result(b"{}")
+OPENERS = 8
 WANTED = "wanted sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -95,6 +98,28 @@ def test_a_database_of_a_newer_program_is_one_sentence_and_stays_as_it_is(
     Database(database_url).close()
     monkeypatch.undo()
     assert _refusal(database_url) == f"the database has schema {known + 2}, this program knows only {known}: update it"
+
+
+def test_of_many_that_come_at_the_same_time_one_creates_and_one_upgrades(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pods do when a burst wakes them, the first of a revision."""
+    begin = threading.Barrier(OPENERS)
+
+    def open_one(_: int) -> None:
+        begin.wait()
+        Database(database_url).close()
+
+    known = schema.UPGRADES
+    with ThreadPoolExecutor(OPENERS) as pool:
+        list(pool.map(open_one, range(OPENERS)))
+        monkeypatch.setattr(schema, "UPGRADES", (*known, "ALTER TABLE kindling_jobs ADD COLUMN added TEXT"))
+        list(pool.map(open_one, range(OPENERS)))
+    database = Database(database_url)
+    with database.statement() as connection:
+        versions = connection.exec_driver_sql("SELECT version FROM kindling_schema ORDER BY version").scalars().all()
+    assert versions == [1 + len(known), 2 + len(known)]
+    database.close()
 
 
 def test_an_older_database_is_brought_up_to_date_with_its_jobs(

@@ -55,6 +55,10 @@ class PostgreSQL:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
 
+    @property
+    def log(self) -> str:
+        return (self.root / "log").read_text()
+
     def url(self, name: str) -> str:
         return f"postgresql://kindling@{HOST}:{self.port}/{name}"
 
