@@ -49,6 +49,9 @@ class Settings:
     database_url: str | None = _setting(
         None, "where jobs are kept: `sqlite:///FILE` or `postgresql://...`; unset: there are no jobs"
     )
+    database_pool_size: int = _setting(
+        3, "connections to PostgreSQL of this process, at most; times the pods, no more than its `max_connections`", 1
+    )
     job_ttl_s: int = _setting(86_400, "a job and its result are forgotten so long after their last change", 1)
     max_job_streams: int = _setting(
         2, "streams of a job's events open at the same time; further ones are told its status and to come again", 1

@@ -1,17 +1,18 @@
 """Requests that are answered later, and events that are computed once; nothing here is imported before the first.
 
-service.py    Jobs: what the routes call; opens the rest when it is first needed
-opening.py    the database and what needs it, opened together
-waiting.py    Waiting: for a job to change, by some of the threads
-work.py       Work: computed once, however often it is delivered
-lease.py      Leases: who computes a job, as long as it lives
-delivery.py   to a broker (K_SINK), or by the rules of a broker to this process itself or a worker
-queue.py      DeliveryQueue: what the latter has to send, and when
-job.py        Job, and the statuses that it goes through
-store.py      JobStore: jobs in SQL, every change of status one statement
-statements.py what it says in SQL; those of every event are built once
-database.py   Database: SQLite or PostgreSQL, and what to say when it does not answer
-schema.py     the table of jobs, its creation and upgrade
+service.py      Jobs: what the routes call; opens the rest when it is first needed
+opening.py      the database and what needs it, opened together
+waiting.py      Waiting: for a job to change, by some of the threads
+work.py         Work: computed once, however often it is delivered
+lease.py        Leases: who computes a job, as long as it lives
+delivery.py     to a broker (K_SINK), or by the rules of a broker to this process itself or a worker
+queue.py        DeliveryQueue: what the latter has to send, and when
+job.py          Job, and the statuses that it goes through
+store.py        JobStore: jobs in SQL, every change of status one statement
+statements.py   what it says in SQL; those of every event are built once
+database.py     Database: SQLite or PostgreSQL, and what to say when it does not answer
+connections.py  Connections: how many may be in use, and what to do when the server has no more
+schema.py       the table of jobs, its creation and upgrade
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from service.late import files_of
 
 if TYPE_CHECKING:
     from service.jobs import (
+        connections,
         database,
         delivery,
         job,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "connections",
     "database",
     "delivery",
     "job",

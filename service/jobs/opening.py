@@ -32,7 +32,7 @@ def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None]) ->
         OSError: there can be no lock beside the database's file.
     """
     assert settings.database_url is not None
-    store = JobStore(settings.database_url, settings.job_ttl_s)
+    store = JobStore(settings.database_url, settings.job_ttl_s, settings.database_pool_size)
     work = Work(store, Leases(store), settings.max_result_bytes, ended)
     return Opened(store, work, _delivery(settings, store, runners))
 

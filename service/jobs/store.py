@@ -31,6 +31,7 @@ from service.jobs.statements import (
     taken,
     until,
 )
+from service.settings import Settings
 
 # How often expired jobs are looked for, at most.
 TIDY_S = 60.0
@@ -45,15 +46,16 @@ class JobStore:
     Args:
         url: of the database.
         ttl_s: how long a job is kept once it is final.
+        pool_size: connections to PostgreSQL, at most.
 
     Raises:
         StoreError: the database cannot be used.
     """
 
-    def __init__(self, url: str, ttl_s: float) -> None:
+    def __init__(self, url: str, ttl_s: float, pool_size: int = Settings.database_pool_size) -> None:
         self._ttl_s = ttl_s
         self._tidy_at_s = 0.0
-        self.database = Database(url)
+        self.database = Database(url, pool_size)
 
     def close(self) -> None:
         self.database.close()
