@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.protocol import v1, v2
+from service.protocol.classes import split, top
 from service.protocol.items import items_of, outputs_of
-from service.protocol.tensor import check_finite
+from service.protocol.lists import check_finite
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import Timing
@@ -55,11 +56,11 @@ def _image(call: Call, runtime: Runtime, _: Settings, timing: Timing) -> Result:
     artifact = runtime.artifact
     with timing.phase("encode"):
         output = next(iter(outputs_of([result], artifact).values()))
-        check_finite(output.datatype, output.data, f"output {output.name}")  # type: ignore[arg-type]
-        (scores,) = v2.split(output)
+        check_finite(output)
+        (scores,) = split(output)
         labels = [
             {"label": label or str(index), "index": index, "probability": round(score, 6)}
-            for index, label, score in v2.top(scores, call.top, artifact.labels)
+            for index, label, score in top(scores, call.top, artifact.labels, output.name)
         ]
         return _json({"model": artifact.name, "labels": labels})
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from model.artifact import Artifact, TensorSpec
 from service.errors import Unprocessable
-from service.protocol.tensor import Item, Tensor, check_finite
+from service.protocol.tensor import Item, Tensor
 from service.protocol.v2 import InferRequest
 
 DecodeImage = Callable[[bytes], bytes]
@@ -25,10 +25,15 @@ def items_of(request: InferRequest, artifact: Artifact, decode_image: DecodeImag
     for output in request.outputs:
         if output.name not in known:
             raise Unprocessable(f"no output {output.name!r}, the model has {known}")
-    count = (given[wanted[0]].shape or (0,))[0]
+    for spec in artifact.inputs:
+        _check_form(given[spec.name], spec, artifact)
+    count = given[wanted[0]].shape[0]
     if not 1 <= count <= max_items:
         raise Unprocessable(f"a batch of {count} items: wanted 1 to {max_items}")
-    columns = [_column(given[spec.name], spec, count, artifact, decode_image) for spec in artifact.inputs]
+    for name in wanted:
+        if given[name].shape[0] != count:
+            raise Unprocessable(f"a batch of {count} items: input {name!r} has {given[name].shape[0]}")
+    columns = [_column(given[spec.name], spec, count, decode_image) for spec in artifact.inputs]
     return list(zip(*columns, strict=True))
 
 
@@ -40,29 +45,32 @@ def outputs_of(results: Sequence[Item], artifact: Artifact) -> dict[str, Tensor]
     }
 
 
-def _column(
-    tensor: Tensor, spec: TensorSpec, count: int, artifact: Artifact, decode_image: DecodeImage
-) -> Sequence[bytes | memoryview]:
-    where = f"input {tensor.name!r}"
-    takes_pictures = artifact.image is not None and spec is artifact.inputs[0]
-    if isinstance(tensor.data, list):
-        if not takes_pictures:
-            raise Unprocessable(f"{where}: datatype BYTES, wanted {spec.datatype}")
-        if tensor.shape not in ((count,), (count, 1)):
-            raise Unprocessable(f"{where}: shape {list(tensor.shape)}, pictures come as BYTES [N]")
-        return [_picture(encoded, decode_image, f"{where}[{index}]") for index, encoded in enumerate(tensor.data)]
-    if tensor.datatype != spec.datatype:
-        pictures = " or BYTES" if takes_pictures else ""
-        raise Unprocessable(f"{where}: datatype {tensor.datatype}, wanted {spec.datatype}{pictures}")
-    if tensor.shape != (count, *spec.shape):
-        raise Unprocessable(f"{where}: shape {list(tensor.shape)}, wanted {[-1, *spec.shape]}")
-    check_finite(spec.datatype, tensor.data, where)
-    view, size = memoryview(tensor.data), spec.item_bytes
-    return [view[start : start + size] for start in range(0, count * size, size)] if size else [b""] * count
-
-
-def _picture(encoded: bytes, decode_image: DecodeImage, where: str) -> bytes:
+def picture(encoded: bytes, decode_image: DecodeImage, where: str) -> bytes:
+    """One item of an encoded picture; errors begin with `where`."""
     try:
         return decode_image(encoded)
     except Unprocessable as fault:
         raise Unprocessable(f"{where}: {fault}") from None
+
+
+def _check_form(tensor: Tensor, spec: TensorSpec, artifact: Artifact) -> None:
+    """Datatype and shape, but for the batch dimension."""
+    where, shape = f"input {tensor.name!r}", list(tensor.shape)
+    takes_pictures = artifact.image is not None and spec is artifact.inputs[0]
+    if takes_pictures and tensor.datatype == "BYTES":
+        if not shape or shape[1:] not in ([], [1]):
+            raise Unprocessable(f"{where}: shape {shape}, pictures come as BYTES [N]")
+    elif tensor.datatype != spec.datatype:
+        pictures = " or BYTES" if takes_pictures else ""
+        raise Unprocessable(f"{where}: datatype {tensor.datatype}, wanted {spec.datatype}{pictures}")
+    elif not shape or shape[1:] != [*spec.shape]:
+        raise Unprocessable(f"{where}: shape {shape}, wanted {[-1, *spec.shape]}")
+
+
+def _column(tensor: Tensor, spec: TensorSpec, count: int, decode_image: DecodeImage) -> Sequence[bytes | memoryview]:
+    """One input of each item; the tensor's own memory, borrowed."""
+    if isinstance(tensor.data, list):
+        where = f"input {tensor.name!r}"
+        return [picture(encoded, decode_image, f"{where}[{index}]") for index, encoded in enumerate(tensor.data)]
+    view, size = memoryview(tensor.data), spec.item_bytes
+    return [view[start : start + size] for start in range(0, count * size, size)] if size else [b""] * count

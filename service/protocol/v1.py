@@ -3,16 +3,21 @@
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
 
-from collections.abc import Callable
+import math
 from typing import Any
 
-from model.artifact import Artifact
+from model.artifact import Artifact, TensorSpec
 from service.errors import BadRequest, Unprocessable
-from service.protocol.tensor import Item, Tensor, check_finite, encode_values, nest
-from service.protocol.v2 import decode_base64, decode_json, to_json
+from service.protocol.base64_text import decode_base64
+from service.protocol.fields import decode_json, kind_of
+from service.protocol.items import DecodeImage, picture
+from service.protocol.lists import encode_values, nest, to_json
+from service.protocol.tensor import Item, Tensor
+
+FORM = '{"instances": [...]}'
 
 
-def decode(body: bytes, artifact: Artifact, decode_image: Callable[[bytes], bytes], max_items: int) -> list[Item]:
+def decode(body: bytes, artifact: Artifact, decode_image: DecodeImage, max_items: int) -> list[Item]:
     """V1's `{"instances": [...]}` for a model with one input; each instance is an array, or `{"b64": "..."}`, a picture.
 
     Raises:
@@ -22,20 +27,8 @@ def decode(body: bytes, artifact: Artifact, decode_image: Callable[[bytes], byte
     if len(artifact.inputs) != 1:
         raise Unprocessable("V1 has no names for several inputs: POST /v2/models/NAME/infer")
     (spec,) = artifact.inputs
-    instances = decode_json(body).get("instances")
-    if not isinstance(instances, list) or not 1 <= len(instances) <= max_items:
-        raise BadRequest(f"instances: wanted a list of 1 to {max_items} items")
-    items: list[Item] = []
-    for index, instance in enumerate(instances):
-        where = f"instances[{index}]"
-        value = instance.get(spec.name, instance) if isinstance(instance, dict) else instance
-        if isinstance(value, dict) and value.keys() == {"b64"}:
-            items.append((decode_image(decode_base64(value["b64"], where)),))
-        else:
-            raw = encode_values(value, spec.datatype, spec.shape, where)
-            check_finite(spec.datatype, raw, where)
-            items.append((raw,))
-    return items
+    instances = _instances(decode_json(body, FORM), max_items)
+    return [(_item(each, spec, decode_image, f"instances[{index}]"),) for index, each in enumerate(instances)]
 
 
 def encode(outputs: dict[str, Tensor]) -> list[Any]:
@@ -44,3 +37,42 @@ def encode(outputs: dict[str, Tensor]) -> list[Any]:
     if len(columns) == 1:
         return next(iter(columns.values()))
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _instances(raw: dict[str, Any], max_items: int) -> list[Any]:
+    instances = raw.get("instances")
+    if instances is None:
+        hint = " (inputs by name go to POST /v2/models/NAME/infer)" if "inputs" in raw else ""
+        raise BadRequest(f"wanted {FORM}{hint}, the body has {_fields(raw)}")
+    if not isinstance(instances, list):
+        raise BadRequest(f"instances: wanted a list, got {kind_of(instances)}")
+    if not 1 <= len(instances) <= max_items:
+        raise Unprocessable(f"instances: {len(instances)} items, wanted 1 to {max_items}")
+    return instances
+
+
+def _item(instance: Any, spec: TensorSpec, decode_image: DecodeImage, where: str) -> bytes:
+    value = _value(instance, spec.name, where)
+    if isinstance(value, dict):
+        if _fields(value) != ["b64"]:
+            raise Unprocessable(f'{where}: wanted a list or {{"b64": "..."}}, it has {_fields(value)}')
+        return picture(decode_base64(value["b64"], where), decode_image, where)
+    if isinstance(value, str):
+        raise Unprocessable(f'{where}: a string, wanted a list or {{"b64": "..."}}')
+    if isinstance(value, (int, float)) and math.prod(spec.shape) == 1:
+        value = [value]
+    return encode_values(value, spec.datatype, spec.shape, where)
+
+
+def _value(instance: Any, name: str, where: str) -> Any:
+    """What the instance holds: a field with the input's name, or itself."""
+    if not isinstance(instance, dict) or _fields(instance) == ["b64"]:
+        return instance
+    if instance.get(name) is None:
+        raise Unprocessable(f"{where}: the model's input is {name!r}, the instance has {_fields(instance)}")
+    return instance[name]
+
+
+def _fields(raw: dict[str, Any]) -> list[str]:
+    """The names of the fields that are not null, which is as good as absent."""
+    return [key for key, value in raw.items() if value is not None]

@@ -1,27 +1,15 @@
-"""Requests and responses as bytes, without a service around them."""
+"""Requests of V2 as bytes, without a service around them."""
 
-import base64
 import json
 import struct
 from typing import Any
 
 import pytest
 
-from model.artifact import Artifact, CpuSpec, Defaults, ImageSpec, TensorSpec
 from service.errors import BadRequest, KindlingError, Unprocessable
-from service.protocol import v1, v2
+from service.protocol import v2
 from service.protocol.tensor import Tensor
 from service.protocol.v2 import InferRequest, OutputRequest
-
-ARTIFACT = Artifact(
-    name="m", engine="onnx", precision="fp32", inputs=(TensorSpec("x", "INT16", (2,)),),
-    outputs=(TensorSpec("y", "FP32", (3,)), TensorSpec("z", "INT64", ())), programs=(), defaults=Defaults(1, 1),
-    cpu=CpuSpec("any"), labels=("a", "b", "c"), image=ImageSpec(1, 1, 1),
-)  # fmt: skip
-OUTPUTS = {
-    "y": Tensor("y", "FP32", (2, 3), struct.pack("<6f", 0.1, 0.7, 0.2, 3, 1, 2)),
-    "z": Tensor("z", "INT64", (2,), struct.pack("<2q", -1, 2**62)),
-}
 
 
 def _request(inputs: Any, **members: Any) -> bytes:
@@ -41,7 +29,7 @@ def test_a_json_request() -> None:
     )
     assert v2.decode_infer(body, None) == InferRequest(
         [Tensor("x", "INT16", (1, 2), b"\x01\x00\xfe\xff"), Tensor("s", "BYTES", (2,), [b"a", b""])],
-        [OutputRequest("y"), OutputRequest("z", is_binary=True, classes=3)],
+        [OutputRequest("y", is_binary=True), OutputRequest("z", is_binary=True, classes=3)],
         "i",
         is_binary=True,
     )
@@ -102,7 +90,7 @@ def _status(raw: dict[str, Any]) -> int:
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 @pytest.mark.parametrize("member", ["name", "datatype", "shape", "data", "parameters"])
 def test_any_value_anywhere_in_a_tensor_is_read_or_refused(member: str, value: Any) -> None:
-    accepted = {"name": ("", "x", "\ud800"), "parameters": ({}, {"a": 1})}.get(member, ())
+    accepted = {"name": ("", "x", "\ud800"), "parameters": (None, {}, {"a": 1})}.get(member, ())
     assert (_status({"inputs": [_x(data=[1, 2]) | {member: value}]}) == 200) == (value in accepted)
 
 
@@ -122,6 +110,68 @@ def test_any_value_anywhere_in_a_wanted_output_is_read_or_refused(member: str, v
     assert _status({"inputs": [_x(data=[1, 2])], "outputs": [output]}) in (200, 400)
 
 
+def test_null_is_absent_wherever_a_field_may_be_absent() -> None:
+    nothing = {"binary_data": None, "classification": None, "binary_data_size": None, "shared_memory_region": None}
+    for parameters in (None, {}, nothing):
+        body = _request(
+            [_x(data=[1, 2], parameters=parameters)],
+            id=None,
+            outputs=[{"name": "y", "parameters": parameters}],
+            parameters=parameters if parameters is None else {"binary_data_output": None},
+            model_name=None,
+        )
+        wanted = InferRequest([Tensor("x", "INT16", (1, 2), b"\x01\x00\x02\x00")], [OutputRequest("y")])
+        assert v2.decode_infer(body, None) == wanted
+    assert v2.decode_infer(_request([_x(data=[1, 2])], outputs=None), None).outputs == []
+
+
+def test_null_data_is_absent_where_the_bytes_follow() -> None:
+    header = _request([_x(data=None, parameters={"binary_data_size": 4})], id=None)
+    (tensor,) = v2.decode_infer(header + b"\x01\x00\x02\x00", len(header)).inputs
+    assert tensor.data == b"\x01\x00\x02\x00"
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ({"inputs": None}, "inputs: wanted a list, got nothing"),
+        ({"inputs": {}}, "inputs: wanted a list, got an object"),
+        ({"inputs": [None]}, "inputs[0]: wanted an object, got nothing"),
+        ({"inputs": [_x(name=None)]}, "inputs[0].name: wanted a string, got nothing"),
+        ({"inputs": [_x(data=[1, 2]), _x(datatype=None)]}, "inputs[1].datatype: wanted a string, got nothing"),
+        ({"inputs": [_x(shape=None)]}, "inputs[0].shape: wanted a list, got nothing"),
+        ({"inputs": [_x(data=None)]}, "input 'x': it has neither data nor parameters.binary_data_size"),
+        ({"inputs": [_x(parameters=[4])]}, "inputs[0].parameters: wanted an object, got a list"),
+        ({"inputs": [_x(parameters={"binary_data_size": 4.5})]}, "inputs[0].parameters.binary_data_size: wanted a whole number, got a number"),
+        ({"inputs": [_x(parameters={"shared_memory_region": "r"})]}, "inputs[0].parameters.shared_memory_region: this service has no shared memory"),
+        ({"inputs": [], "outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "outputs[0].parameters.shared_memory_region: this service has no shared memory"),
+        ({"inputs": [], "outputs": [{"name": None}]}, "outputs[0].name: wanted a string, got nothing"),
+        ({"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": "yes"}}]}, "outputs[0].parameters.binary_data: wanted a boolean, got a string"),
+        ({"inputs": [], "id": 7}, "id: wanted a string, got a number"),
+        ({"inputs": [], "parameters": {"binary_data_output": 1}}, "parameters.binary_data_output: wanted a boolean, got a number"),
+        ({"instances": [[1, 2]]}, 'wanted {"inputs": [...]}, the body has instances: those of V1 go to POST /v1/models/NAME:predict'),
+    ],
+)  # fmt: skip
+def test_the_error_says_where_and_what(asked: dict[str, Any], error: str) -> None:
+    with pytest.raises(KindlingError) as fault:
+        v2.decode_infer(json.dumps(asked).encode(), None)
+    assert str(fault.value) == error
+
+
+@pytest.mark.parametrize("everything", [None, False, True])
+@pytest.mark.parametrize("own", ["absent", None, False, True])
+def test_an_output_is_binary_as_it_says_else_as_the_request_says(everything: Any, own: Any) -> None:
+    parameters = {} if own == "absent" else {"binary_data": own}
+    body = _request(
+        [_x(data=[1, 2])],
+        parameters={"binary_data_output": everything},
+        outputs=[{"name": "y", "parameters": parameters}, {"name": "z"}],
+    )
+    y, z = v2.decode_infer(body, None).outputs
+    assert y.is_binary == (own if isinstance(own, bool) else bool(everything))
+    assert z.is_binary == bool(everything)
+
+
 def test_a_negative_classification_is_refused() -> None:
     outputs = [{"name": "y", "parameters": {"classification": -1}}]
     with pytest.raises((BadRequest, Unprocessable)):
@@ -138,95 +188,8 @@ def test_a_shape_of_more_elements_than_there_are_is_refused_without_being_made()
         v2.decode_infer(_request([_x(shape=[10**9, 10**9], data=[1, 2])]), None)
 
 
-def test_the_answer_in_json() -> None:
-    body, header_length = v2.encode_infer(ARTIFACT, InferRequest([], id="i"), OUTPUTS)
-    assert header_length is None
-    assert json.loads(body) == {
-        "model_name": "m", "model_version": "1", "id": "i",
-        "outputs": [
-            {"name": "y", "datatype": "FP32", "shape": [2, 3], "data": [0.100000001, 0.699999988, 0.200000003, 3, 1, 2]},
-            {"name": "z", "datatype": "INT64", "shape": [2], "data": [-1, 2**62]},
-        ],
-    }  # fmt: skip
-
-
-def test_the_answer_in_part_binary() -> None:
-    asked = InferRequest([], [OutputRequest("z"), OutputRequest("y", is_binary=True)])
-    body, header_length = v2.encode_infer(ARTIFACT, asked, OUTPUTS)
-    assert header_length is not None
-    assert json.loads(body[:header_length])["outputs"] == [
-        {"name": "z", "datatype": "INT64", "shape": [2], "data": [-1, 2**62]},
-        {"name": "y", "datatype": "FP32", "shape": [2, 3], "parameters": {"binary_data_size": 24}},
-    ]
-    assert body[header_length:] == OUTPUTS["y"].data
-
-
-@pytest.mark.parametrize("is_binary", [False, True])
-def test_classes_are_score_index_label(*, is_binary: bool) -> None:
-    asked = InferRequest([], [OutputRequest("y", is_binary, classes=2)])
-    body, header_length = v2.encode_infer(ARTIFACT, asked, OUTPUTS)
-    rows = [b"0.700000:1:b", b"0.200000:2:c", b"3.000000:0:a", b"2.000000:2:c"]
-    (output,) = json.loads(body[:header_length])["outputs"]
-    assert (output["datatype"], output["shape"]) == ("BYTES", [2, 2])
-    if is_binary:
-        assert body[header_length:] == b"".join(struct.pack("<I", len(each)) + each for each in rows)
-    else:
-        assert [each.encode() for each in output["data"]] == rows
-
-
-def test_more_classes_than_there_are_give_all_of_them() -> None:
-    classes = v2.classify(OUTPUTS["y"], 100, ("a",))
-    assert classes.shape == (2, 3)
-    assert classes.data == [
-        b"0.700000:1", b"0.200000:2", b"0.100000:0:a", b"3.000000:0:a", b"2.000000:2", b"1.000000:1"
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_what_json_does_not_have_is_answered_in_binary_only(number: float) -> None:
-    outputs = {"y": Tensor("y", "FP32", (1, 1), struct.pack("<f", number))}
-    with pytest.raises(Unprocessable, match=r"^output y has NaN or Infinity, which JSON has not"):
-        v2.encode_infer(ARTIFACT, InferRequest([]), outputs)
-    body, header_length = v2.encode_infer(ARTIFACT, InferRequest([], is_binary=True), outputs)
-    assert body[header_length:] == outputs["y"].data
-
-
-def _decode_image(encoded: bytes) -> bytes:
-    return b"<" + encoded + b">"
-
-
-@pytest.mark.parametrize(
-    ("instance", "item"),
-    [
-        ([1, -2], b"\x01\x00\xfe\xff"),
-        ([[1], [-2]], b"\x01\x00\xfe\xff"),
-        ({"x": [1, -2]}, b"\x01\x00\xfe\xff"),
-        ({"b64": base64.b64encode(b"cat").decode()}, b"<cat>"),
-        ({"x": {"b64": base64.b64encode(b"cat").decode()}}, b"<cat>"),
-    ],
-)
-def test_v1_instances(instance: Any, item: bytes) -> None:
-    body = json.dumps({"instances": [instance, instance]}).encode()
-    assert v1.decode(body, ARTIFACT, _decode_image, 2) == [(item,), (item,)]
-
-
-@pytest.mark.parametrize(
-    "raw", [{}, {"instances": []}, {"instances": [[1, 2]] * 3}, {"instances": {}}, *({"instances": [each]} for each in VALUES),
-            {"instances": [{"b64": 1}]}, {"instances": [{"b64": "é"}]}, {"instances": [{"b64": "YQ==", "x": 1}]}]
-)  # fmt: skip
-def test_malformed_v1_is_refused(raw: Any) -> None:
-    with pytest.raises((BadRequest, Unprocessable)):
-        v1.decode(json.dumps(raw).encode(), ARTIFACT, _decode_image, 2)
-
-
-def test_v1_predictions() -> None:
-    assert v1.encode({"z": OUTPUTS["z"]}) == [-1, 2**62]
-    assert v1.encode({"y": OUTPUTS["y"]}) == [pytest.approx([0.1, 0.7, 0.2]), [3, 1, 2]]
-    assert v1.encode(OUTPUTS) == [
-        {"y": pytest.approx([0.1, 0.7, 0.2]), "z": -1}, {"y": [3, 1, 2], "z": 2**62}
-    ]  # fmt: skip
-
-
-def test_v1_predictions_are_json_too() -> None:
-    with pytest.raises(Unprocessable):
-        v1.encode({"y": Tensor("y", "FP32", (1, 1), struct.pack("<f", float("nan")))})
+@pytest.mark.parametrize("size", [2**63, 10**4000])
+def test_a_size_that_no_integer_of_64_bits_holds_is_refused(size: int) -> None:
+    """More than 4300 digits cannot even be written into an error."""
+    with pytest.raises(BadRequest, match=r"is not a list of at most 8 sizes$"):
+        v2.decode_infer(_request([_x(shape=[size, size], data=[1, 2])]), None)

@@ -65,6 +65,14 @@ class Centred(torch.nn.Module):
         return numbers - numbers.mean(0)
 
 
+class Odds(torch.nn.Module):
+    """FP32 [N, 2, 3] in; odds and chances out, written so that they are Infinity and NaN for numbers over 88."""
+
+    def forward(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        odds = logits.exp()
+        return odds, odds / (1 + odds)
+
+
 class Wide(torch.nn.Module):
     """FP32 [N, 1] in, each number 800,000 times out: 3.2 MB an item."""
 
@@ -98,6 +106,10 @@ def branching() -> Model:
 
 def centred() -> Model:
     return Model(Centred(), {"numbers": torch.ones(1, 3)})
+
+
+def odds() -> Model:
+    return Model(Odds(), {"logits": torch.ones(1, 2, 3)}, ("odds", "chances"), "odds")
 
 
 def wide() -> Model:

@@ -47,7 +47,7 @@ WRONG: list[tuple[str, tuple[Any, str], dict[str, Any]]] = [
     ("422 infertop is '²'", (PICTURE, "image/png"), {"infertop": "²"}),
     ("422 inferheaderlength is '-1'", (b"{}", "application/octet-stream"), {"inferheaderlength": "-1"}),
     ("422 inputs are [], the model has ['image']", ({"inputs": []}, "application/json"), {}),
-    ("400 inputs: wanted a list of objects", ({}, "application/json"), {}),
+    ("400 inputs: wanted a list, got nothing", ({}, "application/json"), {}),
     ("400 Inference-Header-Content-Length is 9", (b"{}", "application/octet-stream"), {"inferheaderlength": "9"}),
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What the real service refuses, how it says so, and that it lives on."""
 
 import json
+import math
 import os
 import socket
 import struct
@@ -48,11 +49,11 @@ def _asked(**members: Any) -> dict[str, Any]:
         (422, "no output 'x', the model has ['probabilities']", _asked() | {"outputs": [{"name": "x"}]}),
         (422, "a batch of 65 items: wanted 1 to 64", _asked(shape=[65, SIDE, SIDE, 3], data=PIXELS * 65)),
         (422, "a batch of 0 items: wanted 1 to 64", _asked(shape=[0, SIDE, SIDE, 3], data=[])),
-        (400, "inputs: wanted a list of objects", {}),
-        (400, "name: wanted a str, got a number", _asked(name=1)),
+        (400, "inputs: wanted a list, got nothing", {}),
+        (400, "inputs[0].name: wanted a string, got a number", _asked(name=1)),
         (400, "input 'image': shape [-1, 16, 16, 3] is not a list of at most 8 sizes", _asked(shape=[-1, 16, 16, 3])),
         (400, "id: wanted a string of at most 256 characters", _asked() | {"id": "x" * 257}),
-        (400, "input 'image'[0]: not base64", _asked(datatype="BYTES", shape=[1], data=["é"])),
+        (400, "input 'image'[0]: not base64: character 1 is 'é'", _asked(datatype="BYTES", shape=[1], data=["é"])),
         (422, "input 'image'[0]: not a picture: wanted a JPEG, PNG or WebP", _asked(datatype="BYTES", shape=[1], data=["AAAA"])),
     ],
 )  # fmt: skip
@@ -82,7 +83,7 @@ def test_a_malformed_header_length_is_a_bad_request(tiny_server: Server, length:
     assert answer.error.startswith(HEADER_LENGTH)
 
 
-def test_not_a_number_is_no_json_and_no_finite_tensor(types_server: Server) -> None:
+def test_not_a_number_is_no_json_but_a_binary_tensor(types_server: Server) -> None:
     names = types_server.call("GET", "/v2/models/types").json["inputs"]
     inputs = [
         {"name": each["name"], "datatype": each["datatype"], "shape": [1, 3], "data": [0, 1, 1]} for each in names
@@ -91,16 +92,21 @@ def test_not_a_number_is_no_json_and_no_finite_tensor(types_server: Server) -> N
     assert types_server.call("POST", "/v2/models/types/infer", body).status == 200
     for word in (b"NaN", b"Infinity", b"-Infinity"):
         answer = types_server.call("POST", "/v2/models/types/infer", body.replace(b"[0, 1, 1]", b"[0, %s, 1]" % word))
-        assert (answer.status, answer.error) == (400, f"the body is not JSON: {word.decode()} is not JSON")
-    (index,) = (index for index, each in enumerate(inputs) if each["datatype"] == "FP32")
-    for bad in (float("nan"), float("inf")):
-        del inputs[index]["data"]
-        inputs[index]["parameters"] = {"binary_data_size": 12}
-        raw = json.dumps({"inputs": inputs}).encode()
-        blob = struct.pack("<3f", 0, bad, 1)
+        error = f"the body is not JSON: {word.decode()} needs a binary tensor (binary_data_size)"
+        assert (answer.status, answer.error) == (400, f"{error} of POST /v2/models/NAME/infer")
+    forms = {"FP16": "e", "FP32": "f", "FP64": "d"}
+    for given in [each for each in inputs if each["datatype"] in forms]:
+        form = f"<3{forms[given['datatype']]}"
+        blob = struct.pack(form, math.nan, math.inf, 1)
+        sent = {key: value for key, value in given.items() if key != "data"}
+        sent["parameters"] = {"binary_data_size": len(blob)}
+        wanted = {"name": f"out_{given['name']}", "parameters": {"binary_data": True}}
+        asked = {"inputs": [sent if each is given else each for each in inputs], "outputs": [wanted]}
+        raw = json.dumps(asked).encode()
         answer = types_server.call("POST", "/v2/models/types/infer", raw + blob, {HEADER_LENGTH: str(len(raw))})
-        assert (answer.status, answer.error) == (422, "input 'float32': has NaN or Infinity")
-        inputs[index]["data"] = []
+        assert answer.status == 200
+        doubled = struct.unpack(form, answer.body[int(answer.headers[HEADER_LENGTH]) :])
+        assert [str(each) for each in doubled] == ["nan", "inf", "2.0"]
 
 
 @pytest.mark.parametrize(
