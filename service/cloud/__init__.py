@@ -1,11 +1,11 @@
 """The service as a function, where somebody else serves HTTP: the same application, by kept adapters.
 
-startup.py      the application, loaded and self-tested before it is asked anything
-posting.py      an event to it, without a server
-aws_lambda.py   AWS Lambda: API Gateway and function URLs (apig-wsgi), SQS, EventBridge and its Pipes
-functions.py    Google Cloud Functions: entry points for HTTP and for CloudEvents
-framework.py    `python -m service.cloud.framework`: the functions-framework that calls them
-aws/            CloudFormation: the function with its URL, queue and rule; a pipe; none of it is in an image
+startup.py     the application, loaded and self-tested before it is asked anything
+posting.py     an event to it, without a server
+aws_lambda.py  AWS Lambda: API Gateway and function URLs (apig-wsgi), SQS, EventBridge and its Pipes
+functions.py   Google Cloud Functions: entry points for HTTP and for CloudEvents
+framework.py   `python -m service.cloud.framework`: the functions-framework that calls them
+aws/           CloudFormation: the function with its URL, queue and rule; a pipe; none of it is in an image
 """
 
 from typing import TYPE_CHECKING

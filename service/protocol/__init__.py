@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.protocol import image, items, tensor, v1, v2
+    from service.protocol import base64_text, classes, fields, image, items, lists, tensor, v1, v2
 
-__all__ = ["image", "items", "tensor", "v1", "v2"]
+__all__ = ["base64_text", "classes", "fields", "image", "items", "lists", "tensor", "v1", "v2"]
 __getattr__ = files_of(__name__)

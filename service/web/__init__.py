@@ -1,13 +1,13 @@
 """HTTP in and out: routes, the application, gunicorn's process model.
 
-server.py     Server: gunicorn's process model, one worker with many threads
-app.py        create_app(settings): the only place where objects are joined; the one error handler
-inference.py  routes: Open Inference Protocol v2, V1, image upload, health, metadata
-events.py     routes: a CloudEvent in, the reply event out; what a broker gave up
-jobs.py       routes: jobs, and what turns a request into one (Prefer, Idempotency-Key)
-metrics.py    what every request leaves behind, and GET /metrics
-exposition.py its text for Prometheus
-body.py       the body of a request, within its limits
+server.py      Server: gunicorn's process model, one worker with many threads
+app.py         create_app(settings): the only place where objects are joined; the one error handler
+inference.py   routes: Open Inference Protocol v2, V1, image upload, health, metadata
+events.py      routes: a CloudEvent in, the reply event out; what a broker gave up
+jobs.py        routes: jobs, and what turns a request into one (Prefer, Idempotency-Key)
+metrics.py     what every request leaves behind, and GET /metrics
+exposition.py  its text for Prometheus
+body.py        the body of a request, within its limits
 """
 
 from typing import TYPE_CHECKING

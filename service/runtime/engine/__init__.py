@@ -1,11 +1,11 @@
 """Engine: load an artifact, run it, close it; one interface, two engines.
 
-interface.py Engine, and the Plan by which it is loaded
-loading.py   an artifact's engine, loaded; only the one that it needs is imported
-aoti.py      AOTInductor: the compiled library, through its C ABI
-aoti_abi.py  that C ABI: declarations only
-onnx.py      ONNX Runtime
-memory.py    what glibc and the kernel are told about this process's memory
+interface.py  Engine, and the Plan by which it is loaded
+loading.py    an artifact's engine, loaded; only the one that it needs is imported
+aoti.py       AOTInductor: the compiled library, through its C ABI
+aoti_abi.py   that C ABI: declarations only
+onnx.py       ONNX Runtime
+memory.py     what glibc and the kernel are told about this process's memory
 """
 
 from typing import TYPE_CHECKING
