@@ -45,7 +45,7 @@ def lower_aoti(module: torch.nn.Module, inputs: Inputs, library: Path, threads: 
                 "aot_inductor.output_path": str(Path(folder) / "model.so"),
                 "freezing": True,
                 # The service opens libtorch_cpu itself. Linked, the library names libtorch.so too where torch is the
-                # CUDA build, and that one all of CUDA.
+                # CUDA build, which in turn needs all of CUDA.
                 "aot_inductor.link_libtorch": False,
                 # At the end of the file instead of among its code: the service gives these pages back once copied.
                 "aot_inductor.force_mmap_weights": True,

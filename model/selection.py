@@ -42,7 +42,7 @@ def candidates(batch_sizes: tuple[int, ...], thread_counts: tuple[int, ...]) -> 
 
 
 def best_plan(lowered: Artifact, plans: list[tuple[int, int]], reference: parity.Reference) -> Candidate:
-    """Parity of every candidate, then the fastest of them; the artifact keeps only what that one needs."""
+    """Parity of every candidate, then the fastest of them; the artifact keeps only what the fastest needs."""
     parity.write_self_test(lowered, reference)
     lowered.write()
     by_plan: dict[tuple[int, int], Candidate] = {}

@@ -9,7 +9,7 @@ cloud/        who else starts it, where somebody else serves HTTP: AWS Lambda, G
 web/          HTTP in and out: routes, the application, gunicorn's process model
 jobs/         requests that are answered later: their store, leases and delivery
 events/       CloudEvents: their form, their claim checks, sending one
-call.py       Call, whoever brought it, and its Result: decode, run, encode
+call.py       Call, from HTTP, an event or a job, and its Result: decode, run, encode
 runtime/      the model, from loading to closing: batcher, engines
 protocol/     pure: bytes <-> tensors, and pictures
 settings.py   Settings: typed, frozen, from_env(); the only reader of the environment

@@ -1,4 +1,4 @@
-"""An inference request as it came, whoever brought it (HTTP, an event, a job), and its result: decode -> run -> encode."""
+"""An inference request as it came, by HTTP, an event or a job, and its result: decode -> run -> encode."""
 
 import json
 import time

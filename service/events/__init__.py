@@ -4,7 +4,7 @@ codec.py    pure: events in HTTP's three modes <-> what they ask for, and the re
 strict.py   pure: events by the letter of the specification
 dataref.py  the data of an event from where its `dataref` says
 s3.py       the same from S3, or a store with its protocol
-post.py     one event by HTTP, and what was said to that
+post.py     one event by HTTP, and the answer
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""One event by HTTP to whoever takes it, and what was said to that."""
+"""One event by HTTP to its receiver, and the answer."""
 
 import http.client
 import json

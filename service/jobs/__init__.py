@@ -5,11 +5,11 @@ opening.py      the database and what needs it, opened together
 waiting.py      Waiting: for a job to change, by some of the threads
 work.py         Work: computed once, however often it is delivered
 lease.py        Leases: who computes a job, as long as it lives
-delivery.py     to a broker (K_SINK), or by the rules of a broker to this process itself or a worker
-queue.py        DeliveryQueue: what the latter has to send, and when
+delivery.py     where request events go: to a broker (K_SINK), or by a broker's rules to this process or a worker
+queue.py        DeliveryQueue: what is to be delivered without a broker, and when
 job.py          Job, and the statuses that it goes through
 store.py        JobStore: jobs in SQL, every change of status one statement
-statements.py   what it says in SQL; those of every event are built once
+statements.py   its statements in SQL; those of every event are built once
 database.py     Database: SQLite or PostgreSQL, and what to say when it does not answer
 connections.py  Connections: how many may be in use, and what to do when the server has no more
 schema.py       the table of jobs, its creation and upgrade

@@ -20,7 +20,7 @@ from service.settings import Settings
 logger = logging.getLogger("kindling")
 
 WANTED = "wanted sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-# For who finds SQLite's file locked, and for a PostgreSQL that says nothing any more (libpq, "Parameter Key Words").
+# For a thread that finds SQLite's file locked, and for a PostgreSQL that has gone silent (libpq, "Parameter Key Words").
 BUSY_MS = 10_000
 POSTGRESQL = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
 # A connection that nobody has used for so long is asked whether it still is one. To ask each time would be a third of

@@ -71,8 +71,8 @@ class Nobody:
 class Embedded:
     """Delivers what is due in the store to `url`, this service's own address or a worker's, as real requests.
 
-    Of the processes that share a database in a file one delivers; whoever is next goes on with what that one has left.
-    Those that share PostgreSQL all do, and what one has left is due again when its time is over.
+    Of the processes that share a database in a file, one delivers; the next one goes on with what it leaves behind.
+    Processes that share PostgreSQL all deliver, and a delivery that one of them left is due again once its time is over.
 
     Args:
         parallel: deliveries at the same time.
@@ -122,7 +122,7 @@ class Embedded:
             except Exception:
                 logger.exception("delivery")
                 self._changed.wait(IDLE_S)
-        # The lock is held until nothing is on its way: who has it next takes all that is not final for left behind.
+        # The lock is held until nothing is on its way: its next owner takes every job that is not final for left behind.
         self._pool.shutdown()
         if self._lock is not None:
             self._lock.close()

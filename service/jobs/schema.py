@@ -28,7 +28,7 @@ jobs = sa.Table(
     sa.Column("due_s", sa.Double),
     sa.Column("lease_until_s", sa.Double),
     sa.Column("lease_owner", sa.Text),
-    # The request event, in the JSON format; None when whoever sent it keeps it.
+    # The request event, in the JSON format; None when its sender keeps it.
     sa.Column("event", sa.LargeBinary),
     sa.Column("result", sa.LargeBinary),
     sa.Column("result_type", sa.Text),

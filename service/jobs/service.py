@@ -85,10 +85,10 @@ class Jobs:
         # Stored before it is published: however fast the broker delivers, the event finds its job.
         job, is_new = self._create(new)
         if not is_new:
-            # Whoever used this key before may have been answered at once, and left no event to deliver.
+            # The first request with this key may have been answered at once, and left no event to deliver.
             event = replace(event, attributes={**event.attributes, "source": job.source, "id": job.event_id})
             self.store.keep_event(job.id, events.codec.to_json(event), self._due_s())
-        # Never sent, as far as we know: whoever stored it may have died before. A second copy does no harm.
+        # Never sent, as far as we know: the process that stored it may have died before. A second copy does no harm.
         if is_new or (job.status == QUEUED and job.deliveries == 0):
             try:
                 self._send(job.id, event)
@@ -209,7 +209,7 @@ class Jobs:
             return
         if encoded := self.store.lost(job.id, LOST_S):
             logger.warning("job %s: nobody has run it for %.0f s, its event is published again", job.id, LOST_S)
-            with suppress(NotReady):  # the log says why; whoever asks later tries again
+            with suppress(NotReady):  # the log says why; the next request for it tries again
                 self._open().delivery.publish(events.codec.from_json(encoded))
 
     def _due_s(self) -> float | None:

@@ -70,7 +70,7 @@ class RuntimeApi:
 
 @contextmanager
 def runtime_api(host: str = HOST) -> Iterator[RuntimeApi]:
-    """Until the end, when whoever still asks for an event gets none."""
+    """Until the end, when requests for an event get none."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -1,4 +1,4 @@
-"""A real HTTP server of the tests' own: what it answers is a function, and it notes who came."""
+"""A real HTTP server of the tests' own: a function gives its answers, and it notes its requests."""
 
 import ssl
 import threading
@@ -55,7 +55,7 @@ def web(
         found = Web(server.server_port)
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *_: None  # type: ignore[method-assign] # whoever asked has gone
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # the client has gone
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

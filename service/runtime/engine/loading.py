@@ -9,7 +9,8 @@ from service.runtime import cpu, engine
 from service.runtime.engine import memory
 from service.runtime.engine.interface import Engine, Plan
 
-# Who asks the system's loader for anything while it opens libtorch waits for that, and keeps the GIL: here nobody does.
+# A thread that asks the system's loader for anything while it opens libtorch waits for that, holding the GIL. This lock
+# keeps the others waiting without the GIL.
 _preparing = threading.Lock()
 
 

@@ -36,7 +36,7 @@ def keep_large_blocks() -> None:
 def drop_copied_weights(library: Path) -> None:
     """Give back the pages of the weights at the end of a compiled library, which copied them when it was loaded.
 
-    They are mapped writable and private, but never written: whoever reads them again gets them from the file.
+    They are mapped writable and private, but never written: the next read gets them from the file.
     """
     size = library.stat().st_size
     for line in Path("/proc/self/maps").read_text().splitlines():
