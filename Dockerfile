@@ -17,8 +17,9 @@ COPY .ci/setup .ci/
 RUN .ci/setup export
 # Of the service only what the export measures: a change of anything else does not compile the model again.
 COPY model model
-COPY service/errors.py service/
+COPY service/errors.py service/late.py service/
 COPY service/protocol/__init__.py service/protocol/image.py service/protocol/tensor.py service/protocol/
+COPY service/protocol/picture service/protocol/picture
 COPY service/runtime/__init__.py service/runtime/cpu.py service/runtime/
 COPY service/runtime/engine service/runtime/engine
 ARG MODEL=efficientnet_lite0

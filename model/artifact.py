@@ -36,13 +36,22 @@ class TensorSpec:
 class ImageSpec:
     """How an encoded picture becomes an item of the first input: UINT8 [height, width, 3], RGB.
 
-    The shorter side is resized to `resize_shorter` pixels, then the centre is cropped.
+    The shorter side is resized to `resize_shorter` pixels, then the centre is cropped. What is transparent is laid on
+    `background` (RGB, 0 to 255 each); without one, transparency is left out, as by torchvision's `convert("RGB")`.
     """
 
     height: int
     width: int
     resize_shorter: int
     interpolation: str = "bicubic"
+    background: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        colour = self.background
+        if colour is not None and (
+            len(colour) != 3 or not all(type(each) is int and 0 <= each <= 255 for each in colour)
+        ):
+            raise ValueError(f"background {colour}: wanted three whole numbers from 0 to 255, red, green and blue")
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,11 @@ def _cut(blob: bytes, specs: tuple[TensorSpec, ...]) -> tuple[bytes, ...]:
     return tuple(parts)
 
 
+def _image(raw: dict[str, Any]) -> ImageSpec:
+    background = raw.get("background")  # unknown to artifacts of version 0.1.0
+    return ImageSpec(**raw | {"background": tuple(background) if background else None})
+
+
 def _from_json(raw: dict[str, Any], folder: Path) -> Artifact:
     def tensors(key: str) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(each["name"], each["datatype"], tuple(each["shape"])) for each in raw[key])
@@ -175,7 +189,7 @@ def _from_json(raw: dict[str, Any], folder: Path) -> Artifact:
             "defaults": Defaults(**raw["defaults"]),
             "cpu": CpuSpec(cpu["name"], tuple(cpu["flags"]), cpu["onednn_isa"]),
             "labels": tuple(raw["labels"]),
-            "image": ImageSpec(**raw["image"]) if raw["image"] else None,
+            "image": _image(raw["image"]) if raw["image"] else None,
             "path": folder,
         }
     )

@@ -5,7 +5,7 @@ import socket
 import sys
 
 from model.artifact import Artifact, ArtifactError
-from service import protocol, web
+from service import web
 from service.runtime.preparation import Preparation
 from service.settings import Settings, SettingsError
 from service.telemetry import ledger
@@ -20,8 +20,7 @@ def main() -> int:
         _check_port(settings)
         ledger.mark("python")
         preparation = Preparation(artifact, settings)
-        server = web.server.Server(settings)  # imports gunicorn and Flask, while the libraries load
-        protocol.image.warm_up()
+        server = web.server.Server(settings)  # imports gunicorn, Flask and Pillow, while the libraries load
         ledger.mark("imports")
         preparation.finish()
     except (SettingsError, ArtifactError, OSError) as fault:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 # where `make serve` exports to
 DEFAULT_MODEL_DIR = Path("build/efficientnet_lite0-aoti-fp32")
+IMAGE_FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "GIF", "BMP", "TIFF")
 URL = "http://HOST/PATH or https://HOST/PATH"
 S3_URL = "s3://BUCKET/PATH"
 # A name of S3 (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html), and no ARN of something else.
@@ -22,8 +23,9 @@ class SettingsError(Exception):
     """Every fault of the environment, one line each: variable, value, wanted form."""
 
 
-def _setting(default: Any, meaning: str, low: float | None = None) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "low": low})
+def _setting(default: Any, meaning: str, low: float | None = None, names: tuple[str, ...] = ()) -> Any:
+    """`low` is the least number, `names` are those of which it is a list."""
+    return field(default=default, metadata={"meaning": meaning, "low": low, "names": names})
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Settings:
     max_body_bytes: int = _setting(10 * 2**20, "a larger request body gets 413", 1)
     max_request_items: int = _setting(64, "a request of more items (its batch dimension) gets 422", 1)
     max_image_pixels: int = _setting(25_000_000, "a picture of more pixels gets 422", 1)
+    image_formats: tuple[str, ...] = _setting(
+        ("JPEG", "PNG", "WebP", "AVIF"),
+        "pictures of other formats get 422; GIF, BMP and TIFF can be added",
+        names=IMAGE_FORMATS,
+    )
     database_url: str | None = _setting(
         None, "where jobs are kept: `sqlite:///FILE` or `postgresql://...`; unset: there are no jobs"
     )
@@ -91,7 +98,10 @@ class Settings:
             if not (text := environ.get(variable, "").strip()):
                 continue
             try:
-                values[setting.name] = _parse(text, setting.type, setting.metadata["low"])
+                names = setting.metadata["names"]
+                values[setting.name] = (
+                    _names(text, names) if names else _parse(text, setting.type, setting.metadata["low"])
+                )
             except ValueError as wanted:
                 faults.append(f"{variable}={text!r}: wanted {wanted}")
         if (level := values.get("log_level", "info")) not in ("debug", "info", "warning", "error"):
@@ -112,8 +122,10 @@ class Settings:
         rows = []
         for setting in fields(cls):
             assert setting.default is not MISSING
-            default = "" if setting.default in (None, ()) else str(setting.default)
-            rows.append((setting.name.upper(), default, setting.metadata["meaning"]))
+            default = ",".join(setting.default) if setting.metadata["names"] else setting.default
+            rows.append(
+                (setting.name.upper(), "" if default in (None, ()) else str(default), setting.metadata["meaning"])
+            )
         return rows
 
 
@@ -149,6 +161,15 @@ def _parse(text: str, kind: Any, low: float | None) -> Any:
     if not (low is None or low <= value < float("inf")):
         raise ValueError(wanted)
     return value
+
+
+def _names(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in `text`, as they are written in `known`; the ValueError says what was wanted."""
+    written = {name.lower(): name for name in known}
+    asked = [name for each in text.split(",") if (name := each.strip().lower())]
+    if not asked or not written.keys() >= set(asked):
+        raise ValueError(f"some of {', '.join(known)}, and commas between them")
+    return tuple(dict.fromkeys(written[name] for name in asked))
 
 
 def _is_url(text: str) -> bool:

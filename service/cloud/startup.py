@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model.artifact import Artifact
-from service import protocol, runtime, web
+from service import runtime, web
 from service.runtime.preparation import Preparation
 from service.settings import Settings
 from service.telemetry import ledger
@@ -35,7 +35,6 @@ def start(settings: Settings) -> "Flask":
     Preparation(artifact, settings)
     loading = runtime.runtime.Runtime(artifact, settings, on_failure=lambda: None)
     create_app = web.app.create_app  # imports Flask, while the model loads
-    protocol.image.warm_up()
     ledger.mark("imports")
     app = create_app(settings, runtime=loading)
     loading.wait_until_ready(timeout_s=None)

@@ -9,6 +9,7 @@ fields.py       JSON's objects: their fields, null or of the wrong kind
 base64_text.py  base64 as people send it -> bytes
 tensor.py       numbers to and from raw elements, for every datatype
 image.py        encoded picture -> UINT8 [H, W, 3], as the artifact prescribes
+picture/        its formats, one by one
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.protocol import base64_text, classes, fields, image, items, lists, tensor, v1, v2
+    from service.protocol import base64_text, classes, fields, image, items, lists, picture, tensor, v1, v2
 
-__all__ = ["base64_text", "classes", "fields", "image", "items", "lists", "tensor", "v1", "v2"]
+__all__ = ["base64_text", "classes", "fields", "image", "items", "lists", "picture", "tensor", "v1", "v2"]
 __getattr__ = files_of(__name__)

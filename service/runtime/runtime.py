@@ -112,7 +112,8 @@ class Runtime:
         if self.artifact.image is None:
             raise Unprocessable("this model takes no pictures, only tensors: POST /v2/models/NAME/infer")
         with self._decoders.one():
-            return image.decode(encoded, self.artifact.image, self._settings.max_image_pixels)
+            settings = self._settings
+            return image.decode(encoded, self.artifact.image, settings.max_image_pixels, settings.image_formats)
 
     def close(self) -> None:
         """Answer what waits, then release the model; may be called twice."""

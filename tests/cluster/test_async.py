@@ -139,7 +139,7 @@ def test_a_poisonous_event_is_buried_once_and_says_why(kindling: Async) -> None:
     kindling.send("poison")
     eventually(lambda: kindling.answered()["/dead-letters", 204] > 0, ANSWERED_S, "a dead letter")
     (job,) = kindling.jobs("failed")
-    assert job["error"] == {"code": 422, "message": "not a picture: wanted a JPEG, PNG or WebP"}
+    assert job["error"] == {"code": 422, "message": "not a picture: wanted JPEG, PNG, WebP or AVIF"}
     assert job["attempts"] == 1
     assert kindling.answered() - before == {("/events", 422): 1, ("/dead-letters", 204): 1}
     assert kindling.replies(["poison"]) == []

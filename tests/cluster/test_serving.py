@@ -27,7 +27,7 @@ def test_a_photo_gets_its_label(kindling: Route) -> None:
 
 def test_an_error_reaches_the_caller_as_it_is(kindling: Route) -> None:
     answer = kindling.call("POST", "/infer", b"no picture")
-    assert (answer.status, answer.error) == (422, "not a picture: wanted a JPEG, PNG or WebP")
+    assert (answer.status, answer.error) == (422, "not a picture: wanted JPEG, PNG, WebP or AVIF")
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_no_extension_waits_for_the_libraries(before: str, beside: str) -> None:
         "from service.runtime import preparation\n"
         "for name in preparation.EXTENSIONS: preparation.import_if_there(name)\n"
         "opened = {name for name, module in sys.modules.items() if str(getattr(module, '__file__', '')).endswith('.so')}\n"
-        f"import service.protocol.image, {beside}\nservice.protocol.image.warm_up()\n"
+        f"import service.protocol.image, {beside}\n"
         "print(*(name for name, module in sys.modules.items() if name not in opened\n"
         "    and str(getattr(module, '__file__', '')).endswith('.so')))\n"
     )

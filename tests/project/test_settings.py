@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from service.settings import Settings, SettingsError
+from service.protocol.picture import formats
+from service.settings import IMAGE_FORMATS, Settings, SettingsError
 
 
 def _faults(environ: dict[str, str]) -> list[str]:
@@ -23,7 +24,8 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "model_dir": Path("elsewhere"), "host": "0.0.0.0", "port": 65535, "request_threads": 7, "runners": 3,
         "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
         "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "max_body_bytes": 1000, "max_request_items": 5,
-        "max_image_pixels": 100, "database_url": "sqlite:///jobs", "database_pool_size": 4, "job_ttl_s": 60,
+        "max_image_pixels": 100, "image_formats": ("PNG", "TIFF"), "database_url": "sqlite:///jobs",
+        "database_pool_size": 4, "job_ttl_s": 60, "max_job_streams": 5,
         "max_result_bytes": 2000, "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}",
         "delivery_url": "http://worker/events", "dataref_allow": ("https://bucket/",),
         "dataref_allow_private": True, "libtorch_dir": Path("lib"), "log_level": "debug", "embedded_delivery": False,
@@ -33,6 +35,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
     assert names == wanted.keys()
     environ = {name.upper(): f" {value} " for name, value in wanted.items()}
     environ["DATAREF_ALLOW"] = " https://bucket/ , "
+    environ["IMAGE_FORMATS"] = " png , TIFF,png, "
     settings = Settings.from_env(environ)
     assert settings == Settings(**wanted)
     for name, value in wanted.items():
@@ -86,6 +89,18 @@ def test_s3_without_its_package_is_told_at_start(monkeypatch: pytest.MonkeyPatch
     assert _faults({"DATAREF_ALLOW": "s3://photos/"}) == [
         "DATAREF_ALLOW='s3://photos/': wanted for s3:// the package botocore: install it, or build the image with EXTRA=s3"
     ]
+
+
+@pytest.mark.parametrize("value", ["HEIC", "JPEG PNG", "JPEG,HEIC", ",", "jpg", "*"])
+def test_a_format_that_is_none_of_the_known_is_told_at_start(value: str) -> None:
+    assert _faults({"IMAGE_FORMATS": value}) == [
+        f"IMAGE_FORMATS={value!r}: wanted some of JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, and commas between them"
+    ]
+
+
+def test_the_formats_are_those_that_pictures_know() -> None:
+    assert Settings().image_formats == formats.DEFAULT
+    assert IMAGE_FORMATS == formats.FORMATS
 
 
 @pytest.mark.parametrize("value", ["{", "[]", '{"extensions": []}', '{"extensions": {"a": 1}}'])

@@ -54,7 +54,7 @@ def _asked(**members: Any) -> dict[str, Any]:
         (400, "input 'image': shape [-1, 16, 16, 3] is not a list of at most 8 sizes", _asked(shape=[-1, 16, 16, 3])),
         (400, "id: wanted a string of at most 256 characters", _asked() | {"id": "x" * 257}),
         (400, "input 'image'[0]: not base64: character 1 is 'é'", _asked(datatype="BYTES", shape=[1], data=["é"])),
-        (422, "input 'image'[0]: not a picture: wanted a JPEG, PNG or WebP", _asked(datatype="BYTES", shape=[1], data=["AAAA"])),
+        (422, "input 'image'[0]: not a picture: wanted JPEG, PNG, WebP or AVIF", _asked(datatype="BYTES", shape=[1], data=["AAAA"])),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_told_what_is_wrong(

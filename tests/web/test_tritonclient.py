@@ -165,7 +165,7 @@ def test_only_the_outputs_that_were_asked_for(types_client: Any) -> None:
 
 def _asked_wrongly() -> Iterator[tuple[str, Any, str, str]]:
     yield "shape", _tensor(numpy.zeros((1, 8, 8, 3), numpy.uint8)), "422", "shape [1, 8, 8, 3], wanted [-1, 16, 16, 3]"
-    yield "picture", _pictures([b"nonsense"]), "422", "not a picture: wanted a JPEG, PNG or WebP"
+    yield "picture", _pictures([b"nonsense"]), "422", "not a picture: wanted JPEG, PNG, WebP or AVIF"
     # strings in JSON are not base64 here: BYTES go in binary, as this client does by default
     yield "text", _pictures([b"not base64!"], binary=False), "400", "not base64"
 

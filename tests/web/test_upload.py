@@ -117,7 +117,7 @@ def test_an_empty_body_is_refused(tiny_server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.9])
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.8])
 def test_a_truncated_picture_is_unprocessable(tiny_server: Server, kind: str, kept: float) -> None:
     noise = Image.effect_noise((200, 200), 100).convert("RGB")
     picture = encoded(noise, kind)
@@ -126,10 +126,15 @@ def test_a_truncated_picture_is_unprocessable(tiny_server: Server, kind: str, ke
     assert answer.error
 
 
-@pytest.mark.parametrize("body", [b"hello", b'{"a": 1}', b"\xff\xd8\xff", b"GIF89a" + bytes(50), bytes(1000)])
-def test_what_is_no_picture_is_unprocessable(tiny_server: Server, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [(b"hello", "not a picture: wanted JPEG"), (bytes(1000), "not a picture: wanted JPEG"), (b'{"a": 1}', "JSON: wanted JPEG"),
+     (b"\xff\xd8\xff", "truncated JPEG: it ends before its pixels"), (b"GIF89a" + bytes(50), "GIF: wanted JPEG")],
+)  # fmt: skip
+def test_what_is_no_picture_is_unprocessable(tiny_server: Server, body: bytes, error: str) -> None:
     answer = tiny_server.call("POST", "/infer", body)
-    assert (answer.status, answer.error) == (422, "not a picture: wanted a JPEG, PNG or WebP")
+    assert answer.status == 422
+    assert answer.error.startswith(error)
 
 
 def test_a_model_without_pictures_says_so(types_server: Server) -> None:
