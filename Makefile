@@ -22,21 +22,27 @@ python := .venv/bin/python
 artifact := build/$(subst /,-,$(subst :,-,$(MODEL)))-$(ENGINE)-$(PRECISION)
 # One's own model, path/to/file.py:function, is exported again after an edit.
 source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
+# What can be wrong is told at once, by .ci/need, and not after the minutes that something else takes.
+wanted := MODEL=$(MODEL) ENGINE=$(ENGINE) PRECISION=$(PRECISION)
 
 .PHONY: serve export test image sbom audit bench bench-cluster cluster cluster-delete lint lock clean distclean
 
-serve: $(artifact)/artifact.json
+serve:
+	@.ci/need $(wanted) python settings port
+	@$(MAKE) --no-print-directory export
 	@.ci/setup export
 	@MODEL_DIR=$(artifact) DATABASE_URL=$${DATABASE_URL:-sqlite:///build/jobs.sqlite} exec $(python) -m service
 
 export: $(artifact)/artifact.json
 
 $(artifact)/artifact.json: requirements/export.txt $(filter %.py,$(source))
+	@.ci/need $(wanted) g++
 	@.ci/setup export
 	@echo "==> export $(MODEL) into $(artifact): two to three minutes, once" >&2
 	@$(python) -m model export $(MODEL) --engine $(ENGINE) --precision $(PRECISION) $(EXPORT_FLAGS) --output $(artifact)
 
 test:
+	@.ci/need $(wanted)
 	@.ci/setup test
 	@$(MAKE) --no-print-directory export
 	@$(python) -m pytest $(PYTEST_FLAGS)
@@ -46,6 +52,7 @@ ifeq ($(TARGET),lambda)
 image: export BUILDX_NO_DEFAULT_ATTESTATIONS = 1
 endif
 image:
+	@.ci/need TARGET=$(TARGET) $(wanted) EXTRA=$(EXTRA) docker
 	docker build --target $(TARGET) --build-arg BASE=$(BASE) \
 	    --build-arg MODEL=$(MODEL) --build-arg ENGINE=$(ENGINE) --build-arg PRECISION=$(PRECISION) --build-arg EXTRA=$(EXTRA) \
 	    -t kindling:$(ENGINE)$(addprefix -,$(filter-out runtime,$(TARGET))) .
@@ -56,15 +63,19 @@ sbom:
 	docker run --rm kindling:$(ENGINE)-sbom >build/sbom-$(ENGINE).json
 
 audit:
+	@.ci/need curl
+	@.ci/setup python
 	@.ci/audit
 
 bench:
+	@.ci/need python bench $(BENCH_FLAGS)
 	@.ci/setup test
 	@$(MAKE) --no-print-directory export ENGINE=aoti
 	@$(MAKE) --no-print-directory export ENGINE=onnx
 	@$(python) -m tests.benchmark $(BENCH_FLAGS)
 
 bench-cluster:
+	@.ci/need python bench-cluster $(BENCH_FLAGS)
 	@.ci/setup test
 	@$(python) -m tests.benchmark.cluster $(BENCH_FLAGS)
 

@@ -1,6 +1,8 @@
 """`make bench`: this service against other ways to serve the same model, side by side in one run.
 
-__main__.py        arguments and the order of the parts
+__main__.py        the order of the parts
+arguments.py       what it is asked for, and which tools that needs: read before anything is set up
+made.py            images and artifacts that `make` makes, where they are missing
 lineup.py          what is compared: how each is started and asked
 sides/             the programs compared: hello, eager (also on Lambda), mosec, LitServe, the in-process loop
 environments.py    mosec and LitServe, each in an environment of its own

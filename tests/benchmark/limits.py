@@ -3,12 +3,11 @@
 import sys
 from dataclasses import dataclass
 
-from tests.benchmark import load
+from tests.benchmark import load, made
 from tests.benchmark.lineup import ENGINES, Places
 from tests.benchmark.load import Load
-from tests.benchmark.process import SideError
 from tests.benchmark.throughput import WARM_UP_S
-from tests.docker.test_container import docker, missing, running
+from tests.docker.test_container import docker, running
 
 CPUS = ("0.5", "1", "2")
 CONCURRENCIES = (8, 32)
@@ -34,11 +33,10 @@ def measure(places: Places, rounds: int, seconds: float) -> dict[str, list[Limit
     """The rounds of each side.
 
     Raises:
-        SideError: there is no Docker engine, or no image.
+        MakeError: there is no image, and it cannot be built.
     """
     for engine in ENGINES:
-        if why := missing(f"kindling:{engine}"):
-            raise SideError(why)
+        made.image(f"kindling:{engine}")
     sides: dict[str, tuple[str, str, tuple[str, ...]]]
     sides = {limited(engine, cpus): (engine, cpus, ()) for engine in ENGINES for cpus in CPUS}
     sides |= {limited(engine, "1", is_aware=False): (engine, "1", UNAWARE) for engine in ENGINES}

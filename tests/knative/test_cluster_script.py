@@ -1,15 +1,16 @@
 """`make cluster` on machines that lack something: one sentence with the remedy, before anything is made."""
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.serving import ROOT
+from tests.support.serving import ROOT, free_port
 
 # What the script itself calls.
-TOOLS = ("bash", "cat", "cksum", "env", "grep", "mktemp", "rm", "sleep", "tr", "wc")
+TOOLS = ("bash", "cat", "cksum", "env", "grep", "mktemp", "rm", "sed", "sleep", "tr", "wc")
 
 # A finished cluster without Knative, as far as the script asks.
 KIND = 'case "$*" in "get clusters") echo kind ;; esac'
@@ -35,6 +36,7 @@ def machine(tmp_path: Path) -> Path:
 def _has(machine: Path, **commands: str) -> None:
     for command, script in commands.items():
         file = machine / command
+        file.unlink(missing_ok=True)  # it may be a link to a program of this machine
         file.write_text(f'#!/bin/sh\necho {command} "$@" >>{machine}/called\n{script}\n')
         file.chmod(0o755)
 
@@ -101,14 +103,51 @@ def test_no_curl(machine: Path) -> None:
     assert _calls(machine) == ["docker info"]
 
 
+def _kind_config(machine: Path, port: int) -> str:
+    config = machine / "kind.yaml"
+    config.write_text((ROOT / "knative" / "kind.yaml").read_text().replace("hostPort: 80,", f"hostPort: {port},"))
+    return str(config)
+
+
 def test_kinds_own_words_when_it_creates_no_cluster(machine: Path) -> None:
-    _has_all(machine, kind='[ "$1" = get ] || { echo ==\\> port 80 is taken >&2; exit 1; }')
-    assert _fails(machine, KIND_CLUSTER_NAME="mine", KIND_NODE_IMAGE="kindest/node:v1.34.0") == (
-        "kind has said why not; where port 80 is taken, name with KIND_CONFIG a kind.yaml that maps another"
+    _has_all(machine, kind='[ "$1" = get ] || { echo ==\\> no space left on device >&2; exit 1; }')
+    config = _kind_config(machine, free_port())
+    said = _fails(machine, KIND_CLUSTER_NAME="mine", KIND_CONFIG=config, KIND_NODE_IMAGE="kindest/node:v1.34.0")
+    assert said == "kind could not create cluster mine, and has said why above"
+    assert _calls(machine)[-1] == f"kind create cluster --name mine --config {config} --image kindest/node:v1.34.0"
+
+
+def test_a_port_that_is_in_use(machine: Path) -> None:
+    _has_all(machine)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        said = _fails(machine, KIND_CLUSTER_NAME="mine", KIND_CONFIG=_kind_config(machine, port))
+    remedy = "end what listens there, or name with KIND_CONFIG a copy of kind.yaml with another"
+    assert said == f"port {port} is in use: {remedy}"
+    assert not any("create" in call for call in _calls(machine))
+
+
+def test_no_such_configuration(machine: Path) -> None:
+    _has_all(machine)
+    said = _fails(machine, KIND_CLUSTER_NAME="mine", KIND_CONFIG="kind.yml")
+    assert said == "there is no file KIND_CONFIG=kind.yml"
+
+
+@pytest.mark.parametrize(("told", "room"), [("2 25276514304", "2 CPUs and 25 GB"), ("8 2075000000", "8 CPUs and 2 GB")])
+def test_a_machine_that_is_too_small_gets_no_cluster(machine: Path, told: str, room: str) -> None:
+    _has_all(machine, docker=f'[ "$1 $2" != "info --format" ] || echo {told}')
+    assert _fails(machine, KIND_CLUSTER_NAME="mine") == (
+        f"docker has {room}, and this needs 3 CPUs and 4 GB: give it more"
     )
-    assert _calls(machine)[-1] == (
-        f"kind create cluster --name mine --config {ROOT}/knative/kind.yaml --image kindest/node:v1.34.0"
-    )
+    assert not any("create" in call for call in _calls(machine))
+
+
+def test_manifests_of_ones_own_may_need_less(machine: Path) -> None:
+    _has_all(machine, docker='[ "$1 $2" != "info --format" ] || echo 1 1000000000')
+    (machine / "service.yaml").write_text("kind: Service\n")
+    config = _kind_config(machine, free_port())
+    _fails(machine, KIND_CLUSTER_NAME="mine", KIND_CONFIG=config, KNATIVE_MANIFESTS=str(machine))
+    assert any("kind create" in call for call in _calls(machine))
 
 
 def test_a_cluster_without_the_port_gets_nothing(machine: Path) -> None:
@@ -142,6 +181,7 @@ def test_a_folder_without_manifests(machine: Path) -> None:
     assert _fails(machine, KNATIVE_MANIFESTS=str(machine / "empty")) == (
         f"no YAML in KNATIVE_MANIFESTS={machine}/empty"
     )
+    assert _calls(machine) == ["docker info"]
 
 
 def test_deployments_that_do_not_come_up(machine: Path) -> None:
@@ -152,7 +192,7 @@ def test_deployments_that_do_not_come_up(machine: Path) -> None:
 
 
 def test_everything_is_applied_in_order_and_in_the_clusters_own_context(machine: Path) -> None:
-    _has_all(machine, curl='while [ "$1" != -o ]; do shift; done; echo kind: Service >"$2"')
+    _has_all(machine, curl='while [ "$1" != -o ]; do shift; done; echo kind: Service >"$2"', skaffold="")
     done = _run(machine, "up")
     assert done.returncode == 0, done.stderr
     calls = _calls(machine)
@@ -172,6 +212,12 @@ def test_everything_is_applied_in_order_and_in_the_clusters_own_context(machine:
     assert outside == ["kubectl config get-contexts kind-kind", "kubectl config current-context"]
     assert done.stderr.splitlines()[-2] == "==> go on with: skaffold dev --kube-context kind-kind"
     assert not list(machine.glob("tmp.*"))
+
+
+def test_skaffold_is_named_where_it_is_missing(machine: Path) -> None:
+    _has_all(machine, curl='while [ "$1" != -o ]; do shift; done; echo kind: Service >"$2"')
+    hint = "skaffold is missing: install it, https://skaffold.dev/docs/install/"
+    assert _run(machine, "up").stderr.splitlines()[-2].endswith(f" skaffold dev --kube-context kind-kind ({hint})")
 
 
 def test_there_is_nothing_to_delete(machine: Path) -> None:

@@ -28,6 +28,7 @@ def machine(tmp_path: Path) -> Path:
 
 def _has(machine: Path, command: str, script: str) -> None:
     file = machine / "bin" / command
+    file.unlink(missing_ok=True)  # it may be a link to a program of this machine
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
 

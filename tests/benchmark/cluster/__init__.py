@@ -1,8 +1,8 @@
 """`make bench-cluster`: a wake from zero pods on a real cluster, against a hello-world and a tutorial's service.
 
-__main__.py     arguments and the order of the parts
-environment.py  what has to be there: the cluster, its tools, the images
-images.py       builds the two Flask images (Dockerfile), puts all of them into the cluster, weighs them
+__main__.py     the order of the parts
+environment.py  what has to be there: the cluster, its tools, a moment of quiet
+images.py       builds the images that are missing, puts all of them into the cluster, weighs them
 lineup.py       what is compared: the Knative Service of each side, derived from knative/overlays/kind
 timeline.py     one wake, split: the cluster's part, the process's own account, the probe, the answer
 watch.py        when pods appear and become ready, as the API tells it

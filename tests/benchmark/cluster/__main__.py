@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmark import load, machine, photo
+from tests.benchmark.arguments import CLUSTER
+from tests.benchmark.arguments import cluster as parse_arguments
 from tests.benchmark.cluster import cold, environment, images, later, lineup, picture, places, report, scale, warm
 from tests.benchmark.cluster.environment import BenchmarkError
 from tests.benchmark.cluster.figures import Samples, ratios
 from tests.benchmark.cluster.lineup import Side
 from tests.benchmark.load import LoadError
+from tests.benchmark.made import MakeError
 from tests.cluster.asynchronous import deployed
 from tests.cluster.knative import own_namespace
 
-PARTS = ("cold", "scale", "warm", "later", "size")
-# Of further images, which `make image` builds: only when it is asked for.
-PLACES = "places"
-
 
 def main() -> int:
-    arguments = _arguments()
+    arguments = parse_arguments()
     # The namespace goes away with the process, whoever ends it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder, samples = Path("build/bench"), Samples()
@@ -30,7 +29,7 @@ def main() -> int:
     before, stopped = machine.cpu_ticks(), False
     try:
         _measure(samples, folder, arguments)
-    except (BenchmarkError, LoadError) as fault:
+    except (BenchmarkError, LoadError, MakeError) as fault:
         print(f"benchmark stopped: {fault}", file=sys.stderr)
         stopped = True
     if not stopped or samples.cold or samples.scale or samples.later or samples.places:
@@ -48,26 +47,8 @@ def _report(samples: Samples, folder: Path, described: dict[str, Any]) -> None:
     print(f"\n{results}" + (f", {drawn}" if samples.cold else ""))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmark.cluster", description=__doc__)
-    parser.add_argument("--only", choices=(*PARTS, PLACES), help="one part of the five, or the places that it runs in")
-    parser.add_argument("--rounds", type=int, metavar="N", help="cold requests to each side (15)")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="each load takes (10)")
-    parser.add_argument(
-        "--variants", action="store_true", help="Kindling's settings against others, in the same rounds"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="one or two short rounds of everything: to see that it works"
-    )
-    arguments = parser.parse_args()
-    arguments.rounds = arguments.rounds or (2 if arguments.quick else 15)
-    arguments.scale_rounds, arguments.load_rounds = (1, 1) if arguments.quick else (5, 3)
-    arguments.seconds = min(arguments.seconds, 3.0) if arguments.quick else arguments.seconds
-    return arguments
-
-
 def _measure(samples: Samples, folder: Path, arguments: argparse.Namespace) -> None:
-    wanted = [arguments.only] if arguments.only else list(PARTS)
+    wanted = CLUSTER.wanted(arguments.only)
     api = environment.connect()
     if "warm" in wanted:
         load.check()
@@ -86,7 +67,7 @@ def _measure(samples: Samples, folder: Path, arguments: argparse.Namespace) -> N
                     samples.later = later.measure(
                         kindling, jpeg, arguments.load_rounds, arguments.seconds, samples.missing
                     )
-            elif part == PLACES:
+            elif part == CLUSTER.apart:
                 samples.places = places.measure(
                     cold.Place(cluster, names), sides[0], arguments.scale_rounds, folder / "logs", samples.missing
                 )

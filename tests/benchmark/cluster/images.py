@@ -1,4 +1,4 @@
-"""Builds the two Flask images, puts all of them into the cluster, and weighs them."""
+"""Builds the images that are missing, puts all of them into the cluster, and weighs them."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
+from tests.benchmark import made
 from tests.benchmark.cluster.environment import BenchmarkError
 from tests.cluster.conftest import load_image
 from tests.support.serving import ROOT
@@ -35,23 +36,21 @@ class Size:
 
 
 def prepare(sources: Iterable[str]) -> dict[str, str]:
-    """The name in the cluster of each local image, those that are ours to build built before.
+    """The name in the cluster of each local image; an image that is missing is built before.
 
     Raises:
-        BenchmarkError: there is no such image, or it cannot be built or loaded.
+        BenchmarkError: a Flask image cannot be built, or an image cannot be loaded.
+        MakeError: an image of ours cannot be built.
     """
     names = {}
     for source in sources:
-        repository, _, tag = source.partition(":")
         if source in BUILT:
             print(f"  image {source}: build", file=sys.stderr, flush=True)
             _build(source)
-        try:
-            found = _inspect(source, "{{.Id}}")
-        except subprocess.CalledProcessError as fault:
-            remedy = f"make image ENGINE={tag}"
-            raise BenchmarkError(f"no image {source}: {remedy} ({_last_line(fault.stderr)})") from None
-        names[source] = f"dev.local/{repository}:{found.removeprefix('sha256:')[:12]}"
+        else:
+            made.image(source)
+        found = _inspect(source, "{{.Id}}").removeprefix("sha256:")
+        names[source] = f"dev.local/{source.partition(':')[0]}:{found[:12]}"
         print(f"  image {source}: into the cluster, as {names[source]}", file=sys.stderr, flush=True)
         try:
             load_image(source, names[source])

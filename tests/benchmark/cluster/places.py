@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
-from tests.benchmark import lineup, process
+from tests.benchmark import lineup, made, process
 from tests.benchmark.cluster.cold import FAULTS, deploy, wait_for_zero
 from tests.benchmark.cluster.cold import Place as Namespace
 from tests.benchmark.cluster.environment import BenchmarkError, wait_until_quiet
@@ -23,7 +23,6 @@ from tests.support.runtime_api import runtime_api
 from tests.support.serving import HOST, Answer, free_port
 
 ENGINE = "aoti"
-ARTIFACT = Path(f"build/efficientnet_lite0-{ENGINE}-fp32")
 IMAGES = {name: f"kindling:{ENGINE}{target}" for name, target in (("lambda", "-lambda"), ("functions", "-functions"))}
 ASKED, ALONE = 100, ("--cpus", "2", "--memory", "1g")
 POLL_S, START_DEADLINE_S = 0.002, 120.0
@@ -57,7 +56,8 @@ def measure(namespace: Namespace, side: Side, rounds: int, logs: Path, missing: 
     """The rounds of each place; a round that failed is named in `missing`.
 
     Raises:
-        BenchmarkError: an image or the artifact is missing, or Knative does not become ready.
+        BenchmarkError: Knative does not become ready.
+        MakeError: an image or the artifact is missing, and cannot be made.
     """
     logs.mkdir(exist_ok=True)
     places = _places(namespace, side, logs)
@@ -78,16 +78,14 @@ def measure(namespace: Namespace, side: Side, rounds: int, logs: Path, missing: 
 
 
 def _places(namespace: Namespace, side: Side, logs: Path) -> dict[str, Start]:
-    if not (ARTIFACT / "artifact.json").exists():
-        raise BenchmarkError(f"no {ARTIFACT}: make export ENGINE={ENGINE}")
-    for target, image in IMAGES.items():
-        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-            raise BenchmarkError(f"no image {image}: make image ENGINE={ENGINE} TARGET={target}")
+    artifact = made.artifact(ENGINE)
+    for image in IMAGES.values():
+        made.image(image)
     deployment = Deployed(namespace.cluster, _without_autoscaler(overlay(namespace.images[side.image])))
     _scale(deployment, 0)
     deploy(namespace, [side])
     return {
-        "a process": partial(_process, side, logs),
+        "a process": partial(_process, side, artifact, logs),
         "docker run": partial(_container, side, side.image, "--read-only"),
         "functions-framework": partial(_container, side, IMAGES["functions"]),
         "awslambdaric": partial(_lambda, side, 2),
@@ -126,9 +124,9 @@ def _asker(side: Side, route: Route) -> Callable[[], bool]:
 
 
 @contextmanager
-def _process(side: Side, logs: Path) -> Iterator[Begun]:
+def _process(side: Side, artifact: Path, logs: Path) -> Iterator[Begun]:
     assert side.body
-    started = lineup.services(lineup.Places(dict.fromkeys(lineup.ENGINES, ARTIFACT), side.body, side.body, {}))[0]
+    started = lineup.services(lineup.Places(dict.fromkeys(lineup.ENGINES, artifact), side.body, side.body, {}))[0]
     wait_until_quiet()
     with process.running(started, logs) as running:
         yield Begun(running.spawned_s, _asker(side, Route(HOST, (HOST, running.port))))
