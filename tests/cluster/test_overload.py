@@ -16,20 +16,12 @@ from tests.support.serving import Answer
 SMALL = encoded(Image.open(io.BytesIO(COFFEE)).convert("RGB").resize((320, 240)), "JPEG")
 
 
-def _single(manifest: Manifest, name: str, annotations: dict[str, str]) -> Manifest:
-    """A service of one pod at most."""
-    manifest["metadata"]["name"] = name
-    bounds = {"autoscaling.knative.dev/max-scale": "1", **annotations}
-    manifest["spec"]["template"]["metadata"]["annotations"].update(bounds)
-    return manifest
-
-
-def _refused(route: Route, clients: int, picture: bytes = COFFEE) -> list[Answer]:
+def _refused(route: Route, clients: int) -> list[Answer]:
     """What is refused of bursts of requests, until some are; the others are answered rightly, and so is who comes then."""
     answers: list[Answer] = []
 
     def is_too_much() -> bool:
-        answers.extend(burst(route, clients, 3, picture))
+        answers.extend(burst(route, clients, 3, SMALL))
         return any(each.status != 200 for each in answers)
 
     eventually(is_too_much, 60, "refusals")
@@ -42,18 +34,9 @@ def _refused(route: Route, clients: int, picture: bytes = COFFEE) -> list[Answer
 def test_a_full_queue_is_told_by_the_service(cluster: Cluster, manifest: Manifest) -> None:
     """With the limits of the base as they are: the queue is full before the pod is."""
     concurrency = manifest["spec"]["template"]["spec"]["containerConcurrency"]
-    cluster.apply(_single(manifest, "base", {}))
-    for answer in _refused(cluster.wait_ready("base"), concurrency + 32, SMALL):
+    manifest["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"] = "1"
+    cluster.apply(manifest)
+    for answer in _refused(cluster.wait_ready(), concurrency + 32):
         assert answer.status == 429
         assert re.fullmatch(r"\d+ items are waiting", answer.error)
         assert 1 <= int(answer.headers["Retry-After"]) <= 10
-
-
-def test_a_full_pod_is_told_by_knative(cluster: Cluster, manifest: Manifest) -> None:
-    """Once the activator is out of the way, a pod takes containerConcurrency requests, and ten times as many wait."""
-    annotations = {"autoscaling.knative.dev/target-burst-capacity": "0", "autoscaling.knative.dev/target": "1"}
-    narrow = _single(manifest, "narrow", annotations)
-    narrow["spec"]["template"]["spec"]["containerConcurrency"] = 1
-    cluster.apply(narrow)
-    refused = _refused(cluster.wait_ready("narrow"), 4 * (1 + 10))
-    assert {(each.status, each.body) for each in refused} == {(503, b"pending request queue full\n")}

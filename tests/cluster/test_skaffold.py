@@ -131,6 +131,25 @@ def test_run_deploys_what_production_would_and_delete_takes_it_away(project: Pat
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_run_fails_with_the_words_of_the_pod(project: Path, cluster: Cluster) -> None:
+    base = project / "knative" / "base" / "service.yaml"
+    text = base.read_text()
+    variables = "          env:\n"
+    assert variables in text
+    base.write_text(text.replace(variables, f"{variables}            - {{name: MODEL_DIR, value: /nowhere}}\n"))
+    try:
+        run = _command(cluster, "run")
+        done = subprocess.run(run, cwd=project, capture_output=True, text=True, check=False)
+    finally:
+        base.write_text(text)
+        subprocess.run(_command(cluster, "delete"), cwd=project, capture_output=True, check=True)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "kindling is not served: container kindling ended with exit code 2:" in said
+    assert "no artifact in /nowhere" in said
+    eventually(lambda: cluster.service() is None and not cluster.all_pods(), GONE_S, "all gone")
+
+
 def test_run_with_the_profile_async_answers_later(project: Path, cluster: Cluster) -> None:
     with _run(project, cluster, "-p", "async") as told:
         assert f"kindling-worker is ready: http://kindling-worker.{cluster.namespace}.svc.cluster.local\n" in told

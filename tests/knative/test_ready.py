@@ -3,67 +3,27 @@
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.eventually import eventually
 from tests.support.kubernetes_api import KubernetesApi, serving
 from tests.support.manifests import KNATIVE
+from tests.support.ready import Ready
 
 pytestmark = pytest.mark.skipif(
     shutil.which("kubectl") is None and not os.environ.get("REQUIRE_CLUSTER"), reason="kubectl is not there"
 )
 
 URL = "http://kindling.default.example.com"
-# On a machine that does other things meanwhile.
-SAID_S, FAILED_S = 30.0, 60.0
 # Status, reason and message.
 Condition = tuple[str, str, str]
 PULL = "failed to resolve reference dev.local/kindling:none: not found"
 GUNICORN = "2026-01-01 00:00:00,000 ERROR gunicorn.error: Reason: App failed to load.\n"
 SELF_TEST = "ERROR kindling: the model cannot be served: self-test failed: output probabilities differs by 0.39\n"
-
-
-class Ready:
-    """`knative/ready` while it runs."""
-
-    def __init__(self, environ: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [KNATIVE / "ready"], env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True,
-        )  # fmt: skip
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def says(self, *lines: str) -> None:
-        """Return once it has said these."""
-        with suppress(AssertionError):
-            eventually(lambda: set(lines) <= set(self.lines), SAID_S)
-        assert set(lines) <= set(self.lines)
-
-    def ends(self) -> int:
-        status = self._process.wait(FAILED_S)
-        self._reader.join()
-        return status
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._reader.join()
-        self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
-
-    def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            self.lines.append(line.rstrip("\n"))
 
 
 class Deployment:
@@ -75,7 +35,7 @@ class Deployment:
         self.rolls_out()
 
     def begin(self) -> Ready:
-        self.begun.append(Ready(self._environ))
+        self.begun.append(Ready(environ=self._environ))
         return self.begun[-1]
 
     def rolls_out(self, *, created: str = "kindling-00001", served: str = "") -> None:
@@ -190,7 +150,7 @@ def test_what_a_pod_waits_for_is_said_and_need_not_be_the_end(
 ) -> None:
     deployment.has_pod(**waits)
     ready = deployment.begin()
-    ready.says(*f"waiting for kindling: {line}".splitlines())
+    ready.says(f"waiting for kindling: {line}")
     deployment.is_ready()
     assert ready.ends() == 0
     assert ready.lines[-2] == f"kindling is ready: {URL}"
@@ -209,7 +169,7 @@ def test_each_reason_is_said_once_and_the_next_one_at_once(deployment: Deploymen
     deployment.has_pod(**_waits("ImagePullBackOff", f"Back-off pulling image: ErrImagePull: {PULL}"))
     deployment.has_pod(state=_ended(2, "no artifact\n"))
     ended = "waiting for kindling: container kindling ended with exit code 2:"
-    ready.says(ended, "    no artifact")
+    ready.says(f"{ended}\n    no artifact")
     deployment.is_ready()
     assert ready.ends() == 0
     assert ready.lines[:-2] == [waiting, unschedulable, pull, ended, "    no artifact"]
@@ -234,7 +194,7 @@ def test_a_process_that_is_up_again_has_not_failed_yet(deployment: Deployment) -
     deployment.fails("Container failed with: no database")
     deployment.has_pod(lastState=_ended(1, "no database\n"), restartCount=1)
     ready = deployment.begin()
-    ready.says("waiting for kindling: container kindling ended with exit code 1:", "    no database")
+    ready.says("waiting for kindling: container kindling ended with exit code 1:\n    no database")
     deployment.is_ready()
     assert ready.ends() == 0
 
@@ -290,7 +250,7 @@ def test_a_process_that_runs_and_is_not_ready_has_said_something(deployment: Dep
     deployment.has_pod()
     deployment.api.logs = "SyntaxError: invalid syntax\n"
     ready = deployment.begin()
-    ready.says("waiting for kindling: container kindling runs, and is not ready:", "    SyntaxError: invalid syntax")
+    ready.says("waiting for kindling: container kindling runs, and is not ready:\n    SyntaxError: invalid syntax")
 
 
 def test_a_pod_whose_volume_is_missing(deployment: Deployment) -> None:
