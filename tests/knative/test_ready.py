@@ -127,6 +127,11 @@ def test_no_such_service(deployment: Deployment) -> None:
             f"ErrImagePull: {PULL}",
         ),
         (
+            _waits("ImagePullBackOff", 'Back-off pulling image "x": RegistryUnavailable: image pull failed for x'),
+            "RegistryUnavailable: image pull failed for x",
+        ),
+        (_waits("ImagePullBackOff", 'Back-off pulling image "x"'), 'ImagePullBackOff: Back-off pulling image "x"'),
+        (
             _waits("CreateContainerConfigError", 'secret "kindling-database" not found'),
             'CreateContainerConfigError: secret "kindling-database" not found',
         ),
@@ -166,7 +171,7 @@ def test_each_reason_is_said_once_and_the_next_one_at_once(deployment: Deploymen
     deployment.has_pod(**_waits("ErrImagePull", PULL))
     pull = f"waiting for kindling: ErrImagePull: {PULL}"
     ready.says(pull)
-    deployment.has_pod(**_waits("ImagePullBackOff", f"Back-off pulling image: ErrImagePull: {PULL}"))
+    deployment.has_pod(**_waits("ImagePullBackOff", f'Back-off pulling image "kindling:none": ErrImagePull: {PULL}'))
     deployment.has_pod(state=_ended(2, "no artifact\n"))
     ended = "waiting for kindling: container kindling ended with exit code 2:"
     ready.says(f"{ended}\n    no artifact")
