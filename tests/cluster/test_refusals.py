@@ -1,8 +1,9 @@
 """Answers that are Knative's own, as docs/reference.md lists them: plain text or nothing, and no Retry-After."""
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from werkzeug.datastructures import Headers
@@ -88,15 +89,26 @@ def _hasty(cluster: Cluster, image: str) -> None:
         cluster.wait_ready(name)
 
 
-def _half_sent(route: Route) -> Answer:
-    """The answer to a request of which half of the body comes."""
-    with closing(route.connect()) as connection:
+def _slowly_sent(route: Route) -> Answer:
+    """The answer to a request whose body comes byte by byte, with more of it left than the proxies read before they answer."""
+    answered = threading.Event()
+    with closing(route.connect()) as connection, ThreadPoolExecutor(1) as pool:
         connection.putrequest("POST", "/infer", skip_host=True)
-        for name, value in (("Host", route.host), ("Content-Length", str(len(COFFEE)))):
+        for name, value in (("Host", route.host), ("Content-Length", str(2 * 2**20))):
             connection.putheader(name, value)
-        connection.endheaders(COFFEE[: len(COFFEE) // 2])
-        answer = connection.getresponse()
-        return Answer(answer.status, Headers(answer.getheaders()), answer.read())
+        connection.endheaders(COFFEE[:1000])
+
+        def send() -> None:
+            with suppress(OSError):
+                while not answered.wait(0.5):
+                    connection.send(b"x")
+
+        pool.submit(send)
+        try:
+            found = connection.getresponse()
+            return Answer(found.status, Headers(found.getheaders()), found.read())
+        finally:
+            answered.set()
 
 
 @pytest.mark.usefixtures("_hasty")
@@ -106,7 +118,7 @@ def test_a_request_that_takes_longer_than_knative_waits(cluster: Cluster, name: 
 
     def is_told() -> bool:
         """The gateway passes the activator by only some time after the service is ready."""
-        answer = _half_sent(cluster.route(name))
+        answer = _slowly_sent(cluster.route(name))
         assert answer.status == 504, answer
         _is_listed(answer, "activator" if answer.body == texts["activator"] else "queue-proxy")
         return answer.body == texts[who]
