@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,8 @@ URL = "http://HOST/PATH or https://HOST/PATH"
 S3_URL = "s3://BUCKET/PATH"
 # A name of S3 (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html), and no ARN of something else.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# The origin of a webhook is a DNS name (cloudevents/spec, http-webhook.md, 4.1.2).
+_ORIGIN = re.compile(r"\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 class SettingsError(Exception):
@@ -77,6 +79,9 @@ class Settings:
     )
     dataref_allow_private: bool = _setting(
         False, "whether hosts of those may have addresses that are not public; S3's endpoint may in any case"
+    )
+    webhook_origins: Collection[str] = _setting(
+        (), "senders, by DNS name and with commas, whose webhook handshake (`OPTIONS /events`) is granted; `*`: all"
     )
     aws_lambda_function_memory_size: int = _setting(
         0, "MB of memory (Lambda sets it), with which it gives CPU: one for each 1769 MB; 0: not on Lambda", 0
@@ -147,12 +152,9 @@ def _parse(text: str, kind: Any, low: float | None) -> Any:
     if kind in (Path, Path | None):
         return Path(text)
     if kind == tuple[str, ...]:
-        urls = tuple(url for each in text.split(",") if (url := each.strip()))
-        if not all(_is_url(url) or is_of_s3(url) for url in urls):
-            raise ValueError(f"{URL} or {S3_URL}, and commas between them")
-        if any(map(is_of_s3, urls)) and find_spec("botocore") is None:
-            raise ValueError("for s3:// the package botocore: install it, or build the image with EXTRA=s3")
-        return urls
+        return _urls(text)
+    if kind == Collection[str]:
+        return _origins(text)
     wanted = ("a whole number" if kind is int else "a number") + ("" if low is None else f" of at least {low:g}")
     try:
         value = kind(text)
@@ -170,6 +172,22 @@ def _names(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if not asked or not written.keys() >= set(asked):
         raise ValueError(f"some of {', '.join(known)}, and commas between them")
     return tuple(dict.fromkeys(written[name] for name in asked))
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    urls = tuple(url for each in text.split(",") if (url := each.strip()))
+    if not all(_is_url(url) or is_of_s3(url) for url in urls):
+        raise ValueError(f"{URL} or {S3_URL}, and commas between them")
+    if any(map(is_of_s3, urls)) and find_spec("botocore") is None:
+        raise ValueError("for s3:// the package botocore: install it, or build the image with EXTRA=s3")
+    return urls
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin for each in text.lower().split(",") if (origin := each.strip()))
+    if not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError("names of DNS, and commas between them, or *")
+    return origins
 
 
 def _is_url(text: str) -> bool:

@@ -30,8 +30,8 @@ TOLD = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 MAX_REASON_CHARS = 1024
 
 
-@routes.post("/")
-@routes.post("/events")
+@routes.post("/", provide_automatic_options=False)
+@routes.post("/events", provide_automatic_options=False)
 def receive() -> Response:
     """A CloudEvent, or a batch of them; the answer has the same mode."""
     mode, asked = events.codec.decode(dict(request.headers), read_body())
@@ -43,6 +43,27 @@ def receive() -> Response:
         return Response(status=204)
     message = events.codec.encode(mode, replies)
     return Response(message.body, headers=message.headers)
+
+
+@routes.route("/", methods=["OPTIONS"])
+@routes.route("/events", methods=["OPTIONS"])
+def allow_delivery() -> Response:
+    """The handshake with which a sender asks whether its events are welcome, or what OPTIONS says in any case.
+
+    https://github.com/cloudevents/spec (v1.0.2: http-webhook.md, 4). Its callback is never called: whoever may send is
+    known at once, and a request to an address that a stranger gives is what the handshake is there to prevent.
+    """
+    response = current_app.make_default_options_response()
+    if not (origin := request.headers.get("WebHook-Request-Origin")):
+        return response
+    allowed = _settings().webhook_origins
+    if "*" in allowed or origin.lower() in allowed:
+        # No rate is too high to be asked for: what the queue does not take gets 429 and Retry-After.
+        granted = "*" if "*" in allowed else origin
+        response.headers.update({"WebHook-Allowed-Origin": granted, "WebHook-Allowed-Rate": "*"})
+    else:
+        current_app.logger.warning("webhook handshake of %.100r refused: it is not in WEBHOOK_ORIGINS", origin)
+    return response
 
 
 @routes.get("/events/schema")

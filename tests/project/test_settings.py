@@ -30,12 +30,14 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "delivery_url": "http://worker/events", "dataref_allow": ("https://bucket/",),
         "dataref_allow_private": True, "libtorch_dir": Path("lib"), "log_level": "debug", "embedded_delivery": False,
         "aws_lambda_function_memory_size": 1769,
+        "webhook_origins": ("eventgrid.azure.net", "*"),
     }  # fmt: skip
     names = {field.name for field in dataclasses.fields(Settings)}
     assert names == wanted.keys()
     environ = {name.upper(): f" {value} " for name, value in wanted.items()}
     environ["DATAREF_ALLOW"] = " https://bucket/ , "
     environ["IMAGE_FORMATS"] = " png , TIFF,png, "
+    environ["WEBHOOK_ORIGINS"] = " EventGrid.azure.net,, *"
     settings = Settings.from_env(environ)
     assert settings == Settings(**wanted)
     for name, value in wanted.items():
@@ -68,6 +70,15 @@ def test_a_url_that_could_never_be_fetched_is_told_at_start(value: str) -> None:
     ]
     for name in ("K_SINK", "DELIVERY_URL"):
         assert _faults({name: value}) == [f"{name}={value!r}: wanted {url}"]
+
+
+@pytest.mark.parametrize(
+    "value", ["https://events.example.com", "*.example.com", "a b", "a..b", "a.com:443", "é.example"]
+)
+def test_an_origin_that_no_webhook_has_is_told_at_start(value: str) -> None:
+    assert _faults({"WEBHOOK_ORIGINS": f"a.example, {value}"}) == [
+        f"WEBHOOK_ORIGINS={f'a.example, {value}'!r}: wanted names of DNS, and commas between them, or *"
+    ]
 
 
 @pytest.mark.parametrize(
