@@ -2,6 +2,7 @@
 
 codec.py    pure: events in HTTP's three modes <-> what they ask for, and the reply; event.schema.json describes ours
 strict.py   pure: events by the letter of the specification
+untold.py   pure: the protocol of data whose type is not told, by their first bytes
 dataref.py  the data of an event from where its `dataref` says
 s3.py       the same from S3, or a store with its protocol
 post.py     one event by HTTP, and the answer
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.events import codec, dataref, post, s3, strict
+    from service.events import codec, dataref, post, s3, strict, untold
 
-__all__ = ["codec", "dataref", "post", "s3", "strict"]
+__all__ = ["codec", "dataref", "post", "s3", "strict", "untold"]
 __getattr__ = files_of(__name__)

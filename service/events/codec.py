@@ -16,7 +16,7 @@ from cloudevents.core.bindings import http
 
 from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, Result
 from service.errors import BadRequest, Unprocessable
-from service.events import strict
+from service.events import strict, untold
 
 REQUESTED = "dev.kindling.inference.requested"
 COMPLETED = "dev.kindling.inference.completed"
@@ -39,7 +39,7 @@ MAX_ERROR_CHARS = 500
 
 @dataclass(frozen=True)
 class Event:
-    """A request event: its attributes as they came, its data as bytes. `fault`: why it is no valid one, in a batch."""
+    """A request event: its attributes as they came (in JSON some are no text), its data as bytes. `fault`: why it is no valid one, in a batch."""
 
     attributes: Mapping[str, Any]
     data: bytes
@@ -59,13 +59,13 @@ class Event:
 
     @property
     def content_type(self) -> str:
-        """Without parameters, in lower case; that of the JSON format's data where it is not given."""
-        return strict.media_type(self.get("datacontenttype") or "application/json")
+        """Without parameters, in lower case; "" where it is not given."""
+        return strict.media_type(self.get("datacontenttype") or "")
 
     def get(self, name: str) -> str | None:
         """An attribute as text."""
         value = self.attributes.get(name)
-        return None if value is None else str(value)
+        return None if value is None else strict.canonical(value)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Message:
 def decode(headers: Mapping[str, str], body: bytes) -> tuple[str, list[Event]]:
     """The mode, and the events in it: one, or in batched mode any number, of which some may have a fault.
 
+    The values of `headers` are as WSGI has them: one character for each byte.
+
     Raises:
         BadRequest: no CloudEvent, or one that is not as the specification demands.
     """
@@ -86,14 +88,14 @@ def decode(headers: Mapping[str, str], body: bytes) -> tuple[str, list[Event]]:
     content_type = strict.media_type(lower.get("content-type", ""))
     if content_type == BATCH_TYPE:
         found = _json(body)
-        if not isinstance(found, list) or not found:
+        if not isinstance(found, list):
             raise BadRequest("the batch is not a JSON array of events")
         return BATCHED, [_one_of_batch(each) for each in found]
     if content_type.startswith("application/cloudevents"):
         if content_type != JSON_TYPE:
             raise BadRequest(f"events in the format {content_type!r} are not known, only {JSON_TYPE}")
         return STRUCTURED, [Event(*strict.read_json(_json(body)))]
-    if not any(name.startswith("ce-") for name in lower):
+    if not any(name.startswith(strict.PREFIX) for name in lower):
         raise BadRequest(f"no CloudEvent: there are no ce- headers, and Content-Type is {content_type!r}")
     return BINARY, [Event(*strict.read_binary(lower, body))]
 
@@ -115,8 +117,12 @@ def encode(mode: str, events: Sequence[Event]) -> Message:
     (event,) = events
     if mode == STRUCTURED:
         return Message(_to_json_readable(event), {"Content-Type": JSON_TYPE})
-    message = http.to_binary(strict.AsGiven(dict(event.attributes), event.data), strict.FORMAT)
-    return Message(message.body, {name.title(): value for name, value in message.headers.items()})
+    attributes = {name: strict.canonical(value) for name, value in event.attributes.items()}
+    message = http.to_binary(strict.AsGiven(attributes, event.data), strict.FORMAT)
+    headers = {name.title(): value for name, value in message.headers.items()}
+    if "Content-Type" in headers:
+        headers["Content-Type"] = headers["Content-Type"].encode().decode("latin-1")
+    return Message(message.body, headers)
 
 
 def call_of(event: Event, model: str) -> Call:
@@ -142,7 +148,7 @@ def request_of(call: Call, event_id: str, model: str, content_type: str, trace: 
     told = {"datacontenttype": content_type, **{name: trace[name] for name in TRACING if name in trace}}
     attributes: dict[str, Any] = {
         "specversion": "1.0", "id": event_id, "source": f"/v2/models/{model}/jobs", "type": REQUESTED,
-        "time": datetime.now(UTC), PROTOCOL: call.protocol, MODEL: model,
+        "time": strict.timestamp(datetime.now(UTC)), PROTOCOL: call.protocol, MODEL: model,
         **{name: value for name, value in told.items() if value.isascii() and value.isprintable()},
     }  # fmt: skip
     if call.protocol == IMAGE:
@@ -172,21 +178,29 @@ def _reply_attributes(event: Event, kind: str, model: str, digest: str, at_s: fl
     named = json.dumps([event.source, event.id, digest, kind]).encode()
     attributes: dict[str, Any] = {
         "specversion": "1.0", "id": hashlib.sha256(named).hexdigest()[:32] if event.id else uuid.uuid4().hex,
-        "source": f"/v2/models/{model}", "type": kind, "time": datetime.fromtimestamp(at_s, UTC),
+        "source": f"/v2/models/{model}", "type": kind,
+        "time": strict.timestamp(datetime.fromtimestamp(at_s, UTC)),
     }  # fmt: skip
     went_on = {REQUEST_ID: "id", REQUEST_SOURCE: "source", **{name: name for name in ("subject", *TRACING)}}
     return attributes | {name: value for name, asked in went_on.items() if (value := event.get(asked))}
 
 
 def _protocol(event: Event) -> str:
-    """What the type of the data says."""
+    """What the type of the data says, or else how they begin."""
     if event.content_type.startswith("image/"):
         return IMAGE
     if strict.is_json(event.content_type) or event.get(JSON_LENGTH):
         return V2
-    raise Unprocessable(
-        f"datacontenttype is {event.content_type!r}: wanted image/*, application/json, or {JSON_LENGTH} or {PROTOCOL}"
-    )
+    if event.content_type not in untold.TYPES:
+        raise Unprocessable(
+            f"datacontenttype is {event.content_type!r}: wanted image/*, application/json, or {JSON_LENGTH} or {PROTOCOL}"
+        )
+    if not event.data and (event.get(DATAREF) or not event.content_type):
+        return V2  # until the claim check is fetched; of no data at all V2's decoder tells
+    if found := untold.protocol_of(event.data):
+        return found
+    told = f"is {event.content_type!r}" if event.content_type else "is missing"
+    raise Unprocessable(f"datacontenttype {told}, and the data begin like no picture and no JSON: set {PROTOCOL}")
 
 
 def _number(event: Event, name: str, low: int) -> int | None:

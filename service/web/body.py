@@ -1,4 +1,4 @@
-"""The body of the request that is being answered, within its limits."""
+"""The body of the request that is being answered, within its limits, and its headers."""
 
 import zlib
 from typing import TYPE_CHECKING
@@ -38,3 +38,14 @@ def read_body() -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise BadRequest(f"the body is not {encoding}: it ends too {'late' if inflater.eof else 'early'}")
     return inflated
+
+
+def read_headers() -> dict[str, str]:
+    """The headers as WSGI has them (PEP 3333): one character for each byte that came.
+
+    On Lambda they come as text, and apig-wsgi leaves them so: here they become the bytes that HTTP would have had.
+    """
+    headers = dict(request.headers)
+    if "apig_wsgi.full_event" not in request.environ:
+        return headers
+    return {name: value.encode(errors="surrogatepass").decode("latin-1") for name, value in headers.items()}

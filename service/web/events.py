@@ -16,7 +16,7 @@ from service.errors import BadRequest, Cancelled, DeadlineExceeded, RequestError
 from service.jobs.job import NewJob
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
-from service.web.body import read_body
+from service.web.body import read_body, read_headers
 
 if TYPE_CHECKING:
     from service.events.codec import Event
@@ -34,9 +34,9 @@ MAX_REASON_CHARS = 1024
 @routes.post("/events", provide_automatic_options=False)
 def receive() -> Response:
     """A CloudEvent, or a batch of them; the answer has the same mode."""
-    mode, asked = events.codec.decode(dict(request.headers), read_body())
+    mode, asked = events.codec.decode(read_headers(), read_body())
     if len(asked) > (limit := _settings().max_request_items):
-        raise Unprocessable(f"a batch of {len(asked)} events: wanted 1 to {limit}")
+        raise Unprocessable(f"a batch of {len(asked)} events: wanted at most {limit}")
     replies = [reply for each in asked if (reply := _reply(each, is_batch=mode == events.codec.BATCHED))]
     if not replies:
         # Taken, and nothing to say: a body that is no event would be an error to a broker, which tries again.
@@ -106,14 +106,15 @@ def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
 
 def _call(event: "Event") -> Call:
     """What the event asks for, with the data that its claim check stands for."""
-    settings = _settings()
-    call = events.codec.call_of(event, _runtime().artifact.name)
+    settings, model = _settings(), _runtime().artifact.name
+    # Before anything is fetched: what is asked of another model, or in no way that we know, is refused.
+    call = events.codec.call_of(event, model)
     if (url := event.get(events.codec.DATAREF)) is None or event.data:
         return call
     body = events.dataref.fetch(
         url, settings.dataref_allow, settings.max_body_bytes, private=settings.dataref_allow_private
     )
-    return replace(call, body=body)
+    return events.codec.call_of(replace(event, data=body), model)
 
 
 def _bury(event: "Event") -> None:

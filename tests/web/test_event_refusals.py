@@ -105,11 +105,28 @@ def test_what_is_no_event_at_all_in_a_batch_spoils_no_other(server: Server) -> N
     assert len({each.get_id() for each in found[: len(nameless) + 1]}) == len(nameless) + 1
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"1", b"null", b'{"id": 1}', b"nonsense", b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{}", b"1", b"null", b'{"id": 1}', b"nonsense", b"[" * 100_000, b"\xff"])
 @pytest.mark.parametrize("content_type", [JSON_TYPE, BATCH_TYPE])
 @pytest.mark.parametrize("path", ["/", "/events", "/dead-letters"])
 def test_what_is_no_json_event_is_a_bad_request(server: Server, path: str, content_type: str, body: bytes) -> None:
     assert_refused(server.call("POST", path, body, {"Content-Type": content_type}), 400)
+
+
+@pytest.mark.parametrize("path", ["/", "/events", "/dead-letters"])
+def test_an_empty_batch_is_taken_and_answered_by_nothing(server: Server, path: str) -> None:
+    answer = server.call("POST", path, b"[]", {"Content-Type": BATCH_TYPE})
+    assert (answer.status, answer.body) == (204, b"")
+    assert_refused(server.call("POST", path, b"[]", {"Content-Type": JSON_TYPE}), 400)
+
+
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream"])
+def test_data_of_no_type_that_begin_like_nothing_known_are_told_to_name_a_protocol(
+    server: Server, content_type: str | None
+) -> None:
+    headers = {name: value for name, value in (HEADERS | {"Content-Type": content_type}).items() if value}
+    answer = server.call("POST", "/", b"\0\1\2", headers)
+    assert_refused(answer, 422)
+    assert answer.error.endswith("the data begin like no picture and no JSON: set inferprotocol")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +176,7 @@ def test_a_batch_of_too_many_events_is_refused(serve: Serve, tiny_onnx: Path) ->
     asked = [event(PICTURE, "image/png", id=str(n)) for n in range(4)]
     answer = send(server, "batched", *asked)
     assert_refused(answer, 422)
-    assert answer.error == "a batch of 4 events: wanted 1 to 3"
+    assert answer.error == "a batch of 4 events: wanted at most 3"
     assert len(replies(send(server, "batched", *asked[1:]))) == 3
 
 

@@ -29,6 +29,7 @@ from tests.support.events import (
 from tests.support.models import SIDE
 from tests.support.pictures import encoded, photo, png
 from tests.support.serving import Server
+from tests.support.web import web
 
 PICTURE = png(40, 30)
 PIXELS = random.Random(3).randbytes(SIDE * SIDE * 3)
@@ -119,6 +120,28 @@ def test_v1_when_the_event_says_so(server: Server, mode: str) -> None:
 def test_the_protocol_of_an_event_goes_before_its_type(server: Server, mode: str) -> None:
     asked = event(PICTURE, "application/octet-stream", inferprotocol="image", infertop="2", infermodel="tiny")
     _assert_labels(reply(server, mode, asked).get_data(), PICTURE, 2)
+
+
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream"])
+def test_a_picture_of_no_type_is_recognised(server: Server, content_type: str | None) -> None:
+    """As Knative's source for Kafka sends a message that says nothing of itself."""
+    picture = encoded(photo(60, 40), "JPEG")
+    headers = {"Ce-Specversion": "1.0", "Ce-Id": "partition:0/offset:7", "Ce-Source": "/kafka", "Ce-Type": "t"}
+    told = {"Content-Type": content_type} if content_type else {}
+    (found,) = replies(server.call("POST", "/", picture, headers | told))
+    _assert_labels(found.get_data(), picture)
+
+
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream", "binary/octet-stream"])
+def test_a_picture_of_no_type_is_recognised_where_its_claim_check_leads(
+    serve: Serve, tiny_onnx: Path, content_type: str | None
+) -> None:
+    with web(PICTURE) as shop:
+        server = serve(tiny_onnx, DATAREF_ALLOW=shop.url(), DATAREF_ALLOW_PRIVATE="true")
+        asked = event(None, "image/png", dataref=shop.url("/cat"))
+        attributes = {**asked.get_attributes(), "datacontenttype": content_type}
+        told = {name: value for name, value in attributes.items() if value}
+        _assert_labels(reply(server, "structured", CloudEvent(told)).get_data(), PICTURE)
 
 
 @pytest.mark.parametrize("top", [2, "2"])
