@@ -4,16 +4,19 @@ import base64
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import functions_framework
 from cloudevents.v1.conversion import to_structured
 from cloudevents.v1.http import CloudEvent
-from flask import Flask, Request
+from flask import Flask, Request, request
 from werkzeug.wrappers import Response
 
 from service.cloud.posting import post_event
 from service.cloud.startup import start
+from service.errors import BadRequest
+from service.events import codec
 from service.events.post import RETRIED
 from service.settings import Settings
 
@@ -21,7 +24,7 @@ logger = logging.getLogger("kindling")
 
 # What Eventarc makes of a Pub/Sub message: its data are {"message": {"data": base64, ...}, "subscription": ...}.
 PUBSUB = "google.cloud.pubsub.topic.v1.messagePublished"
-STRUCTURED = {"content-type": "application/cloudevents+json"}
+STRUCTURED = {"content-type": codec.JSON_TYPE}
 
 logging.basicConfig()
 _settings = Settings.from_env()
@@ -51,9 +54,9 @@ os.register_at_fork(after_in_child=_load)
 
 
 @functions_framework.http
-def http(request: Request) -> Response:
+def http(asked: Request) -> Response:
     """Every endpoint of the service, by its own path."""
-    return Response.from_app(application(), dict(request.environ))
+    return Response.from_app(application(), dict(asked.environ))
 
 
 @functions_framework.cloud_event
@@ -63,9 +66,9 @@ def event(given: CloudEvent) -> None:
     Raises:
         EventNotAnswered: it was not answered, and can be later.
     """
-    headers, body = _message(given)
+    name, headers, body = _message(given)
     answer = post_event(application(), body, headers)
-    told = f"event {given['id']} of {given['source']}: {answer.status_code} {answer.text.strip()}"
+    told = f"event {name}: {answer.status_code} {answer.text.strip()}"
     if answer.status_code in RETRIED:
         raise EventNotAnswered(told)
     if answer.status_code >= 400:
@@ -74,12 +77,35 @@ def event(given: CloudEvent) -> None:
         logger.info(told)
 
 
-def _message(given: CloudEvent) -> tuple[dict[str, str], bytes]:
-    """The event in the JSON format; of one that brings a Pub/Sub message, what that message is."""
-    if given["type"] != PUBSUB:
-        return to_structured(given)
-    data: Any = given.get_data()
+def _message(given: CloudEvent) -> tuple[str, Mapping[str, str], bytes]:
+    """What to call the event in the log, and a message with it; of one that brings a Pub/Sub message, what that is."""
+    name = f"{given['id']} of {given['source']}"
+    if given["type"] == PUBSUB:
+        data: Any = given.get_data()
+        try:
+            return name, STRUCTURED, base64.b64decode(data["message"]["data"])
+        except (TypeError, KeyError, ValueError):
+            return name, STRUCTURED, b""
+    headers = _headers_of_event()
+    if not headers:
+        return name, *to_structured(given)
+    body = request.get_data()
+    if "content-encoding" in headers:
+        return name, headers, body
     try:
-        return STRUCTURED, base64.b64decode(data["message"]["data"])
-    except (TypeError, KeyError, ValueError):
-        return STRUCTURED, b""
+        _, (asked,) = codec.decode(headers, body)
+    except BadRequest:  # which /events will say, too
+        return name, headers, body
+    return f"{asked.id} of {asked.source}", STRUCTURED, codec.to_json(asked)
+
+
+def _headers_of_event() -> dict[str, str]:
+    """The request's headers, as far as they are an event's; none, when it was the framework who made an event of it.
+
+    What it reads of an event (`given`) is not decoded as the specification says, and data are no longer the bytes.
+    """
+    lower = {name.lower(): value for name, value in request.headers}
+    if "ce-specversion" not in lower and not lower.get("content-type", "").startswith("application/cloudevents"):
+        return {}
+    kept = ("content-type", "content-encoding")
+    return {name: value for name, value in lower.items() if name.startswith("ce-") or name in kept}

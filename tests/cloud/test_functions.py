@@ -1,6 +1,7 @@
 """The entry points for Google Cloud Functions, called by the real functions-framework."""
 
 import base64
+import gzip
 import json
 import os
 import signal
@@ -142,6 +143,63 @@ def test_an_event_is_answered_and_the_reply_logged(on_event: Server, mode: str) 
     told = json.loads(line.partition(": 200 ")[2])
     assert (told["type"], told["requestid"]) == (COMPLETED, f"of-{mode}")
     assert [(each["label"], each["index"]) for each in told["data"]["labels"]] == _labels(5)
+
+
+def _logged(server: Server, name: str) -> str:
+    """What the log says of the event."""
+    (line,) = (line for line in server.log.splitlines() if f"event {name} of /tests: " in line)
+    return line.partition(f"event {name} of /tests: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("raw", "event_id"),
+    [
+        (b"a%20b", "a b"),
+        (b"%E7%8C%AB", "猫"),
+        (b"\xe7\x8c\xab!", "猫!"),
+        (b"\xe9", "é"),
+        (b'"a \\"b\\""', 'a "b"'),
+        (b"100%25", "100%"),
+    ],
+)
+def test_headers_are_read_as_everywhere(on_event: Server, raw: bytes, event_id: str) -> None:
+    """The framework's SDK leaves them percent-encoded: an id of 猫 was refused, and its event lost."""
+    headers = {"Ce-Specversion": "1.0", "Ce-Id": raw.decode("latin-1"), "Ce-Source": "/tests", "Ce-Type": "t"}
+    assert _send(on_event, PICTURE, headers | {"Content-Type": "image/png"}) == 200
+    status, _, told = _logged(on_event, event_id).partition(" ")
+    reply_event = json.loads(told)
+    assert (status, reply_event["type"], reply_event["requestid"]) == ("200", COMPLETED, event_id)
+
+
+def test_what_is_percent_encoded_and_not_utf_8_is_refused_and_logged(on_event: Server) -> None:
+    headers = {
+        "Ce-Specversion": "1.0",
+        "Ce-Id": "%FF",
+        "Ce-Source": "/tests",
+        "Ce-Type": "t",
+        "Content-Type": "image/png",
+    }
+    assert _send(on_event, PICTURE, headers) == 200
+    assert _logged(on_event, "%FF").startswith("400 ")
+
+
+@pytest.mark.parametrize("content_type", ["application/octet-stream", None])
+def test_data_are_the_bytes_that_came(on_event: Server, content_type: str | None) -> None:
+    """The framework's SDK makes a value of what is JSON, whatever its type."""
+    pixels = bytes(16 * 16 * 3)
+    inputs = [{"name": "image", "shape": [1, 16, 16, 3], "datatype": "UINT8", "data": list(pixels)}]
+    name = f"bytes-{content_type}"
+    headers = {"Ce-Specversion": "1.0", "Ce-Id": name, "Ce-Source": "/tests", "Ce-Type": "t"}
+    told = {"Content-Type": content_type} if content_type else {}
+    assert _send(on_event, json.dumps({"inputs": inputs}).encode(), headers | told) == 200
+    assert _logged(on_event, name).startswith("200 ")
+
+
+def test_a_compressed_event_is_answered(on_event: Server) -> None:
+    sent = message("binary", event(PICTURE, "image/png", id="compressed"))
+    headers = sent.headers | {"content-encoding": "gzip"}
+    assert _send(on_event, gzip.compress(sent.body), headers) == 200
+    assert _logged(on_event, "compressed").startswith("200 ")
 
 
 def _published(data: bytes) -> bytes:
