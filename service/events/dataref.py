@@ -5,6 +5,7 @@ https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/dataref.md
 
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -21,6 +22,8 @@ from service.settings import is_of_s3
 TIMEOUT_S = 10.0
 
 _PORTS = {"https": 443, "http": 80}
+# Of an object of S3, percent-encoded; of one in a bucket whose versions are suspended it is `null`.
+_VERSION = re.compile(r"\?versionId=[\w.~%-]{1,1024}\Z", re.ASCII)
 # IPv6 addresses that stand for an IPv4 one, in their last 32 bits: mapped, and as NAT64 translates (RFC 4291, RFC 6052).
 _OF_IPV4 = (ipaddress.ip_network("::ffff:0:0/96"), ipaddress.ip_network("64:ff9b::/96"))
 # All that is given to anybody (RFC 4291, 2.4), and in it those that stand for any IPv4 address (6to4, RFC 3056).
@@ -44,7 +47,8 @@ def fetch(url: str, allowed: Sequence[str], max_bytes: int, *, private: bool) ->
     if not any(_begins(parts, _split(each)) for each in allowed):
         raise Unprocessable(f"dataref: {parts.scheme}://{parts.netloc[:100]}{parts.path[:100]} is not in DATAREF_ALLOW")
     if parts.scheme == "s3":
-        return events.s3.get(parts.netloc, unquote(parts.path[1:]), max_bytes, TIMEOUT_S)
+        version = unquote(parts.query.removeprefix("versionId=")) or None
+        return events.s3.get(parts.netloc, unquote(parts.path[1:]), max_bytes, TIMEOUT_S, version)
     addresses, end_s = _addresses(parts, private=private), time.monotonic() + TIMEOUT_S
     try:
         with _connected(parts, addresses, end_s) as connection:
@@ -58,7 +62,7 @@ def fetch(url: str, allowed: Sequence[str], max_bytes: int, *, private: bool) ->
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        valid = is_of_s3(url) or (parts.scheme in _PORTS and parts.hostname and parts.port != 0)
+        valid = is_of_s3(_VERSION.sub("", url)) or (parts.scheme in _PORTS and parts.hostname and parts.port != 0)
     except ValueError:
         valid = False
     if not valid or not url.isascii() or not url.isprintable() or " " in url or parts.username is not None:

@@ -16,11 +16,15 @@ PART_BYTES = 64 * 1024
 PATIENCE = 1 / 3
 # What the store says of the object, and would say again; without the right to list a bucket, it says AccessDenied of
 # what is not there (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
-FINAL = {"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState", "KeyTooLongError"}
+FINAL = {
+    "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "AccessDenied", "InvalidObjectState", "KeyTooLongError",
+    "InvalidArgument",  # no version id
+    "MethodNotAllowed",  # the version is a delete marker
+}  # fmt: skip
 
 
-def get(bucket: str, key: str, max_bytes: int, timeout_s: float) -> bytes:
-    """What the object holds.
+def get(bucket: str, key: str, max_bytes: int, timeout_s: float, version: str | None = None) -> bytes:
+    """What the object holds, or that version of it.
 
     Raises:
         Unprocessable: there is no such object, it may not be read, or it is too large.
@@ -30,13 +34,14 @@ def get(bucket: str, key: str, max_bytes: int, timeout_s: float) -> bytes:
         raise Unprocessable("dataref: wanted s3://BUCKET/KEY")
     end_s = time.monotonic() + timeout_s
     try:
-        answer = _client(timeout_s).get_object(Bucket=bucket, Key=key)
+        answer = _client(timeout_s).get_object(Bucket=bucket, Key=key, **({"VersionId": version} if version else {}))
         with answer["Body"] as stream:
             body = _read(stream, max_bytes, end_s)
     except ClientError as fault:
         code = str(fault.response["Error"]["Code"])[:100]
         kind = Unprocessable if code in FINAL else NotReady
-        raise kind(f"dataref: the store of s3://{bucket} answers {code}") from None
+        hint = ", as a version needs s3:GetObjectVersion" if version and code == "AccessDenied" else ""
+        raise kind(f"dataref: the store of s3://{bucket} answers {code}{hint}") from None
     except (BotoCoreError, HTTPError) as fault:
         if isinstance(fault, NoCredentialsError):  # looked for once for each client, and they may come later than we
             _client.cache_clear()

@@ -76,7 +76,8 @@ def test_nothing_leads_out_of_what_is_allowed(url: str) -> None:
     "url",
     [
         "s3://", "s3:///photos/x", "s3:photos/x", "s3://Photos/x", "S3://photos/x", "s3://photos:9000/x", "s3://u@photos/x",
-        "s3://photos/x?versionId=1", "s3://photos/x#y", "s3://photos/a b", "s3://photos/ä", "s3://photos/\r\nx",
+        "s3://photos/x?versionId=", "s3://photos/x?versionId=1&x=2", "s3://photos/x?x=1", "s3://photos/x?", "s3://photos/x#y",
+        "s3://photos/x?versionId=1#y", "s3://photos/x?versionId=a/b", "s3://photos/x?versionId=1?versionId=2", "s3://photos/a b", "s3://photos/ä", "s3://photos/\r\nx",
         "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x", "s3://photos\\@evil.example/x", "s3://[::1]/x", "s3://ab/x",
     ],
 )  # fmt: skip
@@ -96,6 +97,32 @@ def test_what_is_not_there_is_not_asked_for_again(shop: Store) -> None:
     for url, code in (("s3://photos/nothing", "NoSuchKey"), ("s3://nowhere/x", "NoSuchBucket")):
         with pytest.raises(Unprocessable, match=f"^dataref: the store of s3://{urlsplit(url).netloc} answers {code}$"):
             _fetch(url, "s3://photos/", "s3://nowhere/")
+
+
+def test_a_version_of_an_object_is_fetched(shop: Store) -> None:
+    url = shop.put("versioned", "cat.png", b"unversioned")
+    shop.client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+    first, second = (
+        shop.client.put_object(Bucket="versioned", Key="cat.png", Body=body)["VersionId"] for body in (PICTURE, b"new")
+    )
+    assert _fetch(f"{url}?versionId={first}", url) == PICTURE
+    assert _fetch(f"{url}?versionId={second}", url) == _fetch(url, url) == b"new"
+    for unknown in ("nothing", "00000000-0000-0000-0000-000000000000"):
+        with pytest.raises(Unprocessable, match=r"^dataref: the store of s3://versioned answers NoSuchVersion$"):
+            _fetch(f"{url}?versionId={unknown}", url)
+
+
+def test_a_version_is_allowed_where_its_object_is(shop: Store) -> None:
+    with pytest.raises(Unprocessable, match=r"is not in DATAREF_ALLOW$"):
+        _fetch("s3://photos/secret?versionId=1", "s3://photos/incoming/")
+
+
+def test_who_may_not_read_versions_is_told_the_right_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with web(_error(403, "AccessDenied")) as found:
+        _use(monkeypatch, {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": found.url()})
+        with pytest.raises(Unprocessable, match=r"answers AccessDenied, as a version needs s3:GetObjectVersion$"):
+            _fetch("s3://photos/x?versionId=a%2Bb", "s3://photos/")
+        assert found.came == [("/photos/x?versionId=a%2Bb", f"{HOST}:{found.port}")]
 
 
 def test_the_limit_is_of_bytes(shop: Store) -> None:
