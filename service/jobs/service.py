@@ -16,7 +16,7 @@ from service import call as calls
 from service import events, jobs
 from service.call import Call, Result
 from service.errors import Conflict, NotFound, NotReady, Unprocessable
-from service.jobs.job import QUEUED, Job, NewJob
+from service.jobs.job import FAILED, QUEUED, Job, NewJob
 from service.jobs.waiting import Waiting
 from service.runtime.runtime import Runtime
 from service.settings import Settings
@@ -155,6 +155,8 @@ class Jobs:
         """
         store, before = self.store, self._read(job_id)
         encoded = store.event(job_id)
+        if encoded is None and before.status == FAILED:
+            raise Conflict("this job cannot be sent again: its request is not kept")
         if encoded is None or not store.send_again(job_id, self._due_s()):
             raise Conflict("only a failed job whose request is kept can be sent again")
         try:

@@ -4,10 +4,9 @@ import io
 import json
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import IO
 
-from flask import Flask, Request, Response, jsonify, request
+from flask import Flask, Request, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from model.artifact import Artifact
@@ -19,16 +18,13 @@ from service.settings import Settings
 from service.telemetry import ledger
 from service.web import events, inference, metrics
 from service.web import jobs as job_routes
+from service.web.body import discard_body
 
 logger = logging.getLogger("kindling")
 
 # Of the message as JSON. With its object around it an error stays under 768 bytes, as a dead letter sink keeps 1024 of
 # them in base64.
 MAX_ERROR_BYTES = 750
-
-# Who is refused before the whole body was read still sends, and a connection closed on that is reset: Knative's proxies
-# then tell 502 instead of what we said. So the rest is taken first, up to this much.
-MAX_DISCARDED_BYTES = 64 * 2**20
 
 
 class Upload(Request):
@@ -69,7 +65,7 @@ def create_app(
 
 def _answer_error(error: Exception) -> Response:
     """Every error as `{"error": "..."}`; an unknown one tells the client nothing and the log everything."""
-    _discard_body()
+    discard_body()
     headers = {}
     if isinstance(error, KindlingError):
         status, message = error.status, str(error)
@@ -88,13 +84,6 @@ def _answer_error(error: Exception) -> Response:
     response.status_code = status
     response.headers.update(headers)
     return response
-
-
-def _discard_body() -> None:
-    body, left = request.environ["wsgi.input"], MAX_DISCARDED_BYTES
-    with suppress(Exception):  # what cannot be read is no news to whom it is about
-        while left > 0 and (chunk := body.read(65536)):
-            left -= len(chunk)
 
 
 def _cut(message: str) -> str:

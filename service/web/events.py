@@ -3,24 +3,29 @@
 import base64
 import contextlib
 import json
+import logging
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, current_app, g, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from service import events
 from service.call import Call
-from service.errors import BadRequest, Cancelled, DeadlineExceeded, RequestError, Unprocessable
+from service.errors import BadRequest, Cancelled, ContentTooLarge, DeadlineExceeded, RequestError, Unprocessable
 from service.jobs.job import NewJob
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
-from service.web.body import read_body, read_headers
+from service.web.body import discard_body, read_body, read_headers
 
 if TYPE_CHECKING:
     from service.events.codec import Event
     from service.settings import Settings
+
+logger = logging.getLogger("kindling")
 
 routes = Blueprint("events", __name__)
 
@@ -74,12 +79,18 @@ def schema() -> Response:
 
 @routes.post("/dead-letters")
 def bury() -> Response:
-    """An event that a broker gave up: its job has failed, and can be sent again."""
-    _, given_up = events.codec.decode(dict(request.headers), read_body())
-    for each in given_up:
-        if each.fault:
-            raise BadRequest(each.fault)
-        _bury(each)
+    """An event that a broker gave up: its job has failed, and can be sent again if its body could be read."""
+    headers = dict(request.headers)
+    unread: RequestError | None = None
+    try:
+        body = read_body()
+    except RequestEntityTooLarge:
+        body, unread = b"", ContentTooLarge(f"the body is more than {_settings().max_body_bytes} bytes")
+    except RequestError as fault:
+        body, unread = b"", fault
+    discard_body()
+    for each in _given_up(headers, body, unread):
+        _bury(each, unread)
     return Response(status=204)
 
 
@@ -117,22 +128,44 @@ def _call(event: "Event") -> Call:
     return events.codec.call_of(replace(event, data=body), model)
 
 
-def _bury(event: "Event") -> None:
-    jobs, (code, said) = _jobs(), _why(event)
+def _given_up(headers: Mapping[str, str], body: bytes, unread: RequestError | None) -> "list[Event]":
+    """The events of a dead letter; in binary mode they are known by their headers, whatever became of the body.
+
+    Raises:
+        RequestError: it cannot be known which event was given up.
+    """
+    fault: RequestError | None = None
+    try:
+        _, letters = events.codec.decode(headers, body)
+        fault = next((BadRequest(each.fault) for each in letters if each.fault), None)
+    except BadRequest as undecoded:
+        fault = unread or undecoded
+    if fault is not None:
+        logger.error("an event was given up, and there is no job of it, as it cannot be read: %s", fault)
+        raise fault
+    return letters
+
+
+def _bury(event: "Event", unread: RequestError | None) -> None:
+    """As a failed job, which has the event itself unless its body could not be read."""
+    jobs, (code, said) = _jobs(), _why(event, unread)
+    if unread or not jobs.are_kept:
+        logger.error("an event was given up: %s of %s (%d %r)", event.id, event.source, code, said)
     if not jobs.are_kept:
-        current_app.logger.error("an event was given up: %s of %s (%d %r)", event.id, event.source, code, said)
         return
     attributes = {name: value for name, value in event.attributes.items() if name not in TOLD}
-    encoded = events.codec.to_json(replace(event, attributes=attributes))
+    encoded = None if unread else events.codec.to_json(replace(event, attributes=attributes))
     job, is_new = jobs.store.create(NewJob(event.source, event.id, event=encoded))
-    if not is_new:
+    if encoded and not is_new:
         jobs.store.keep_event(job.id, encoded)
     jobs.store.fail(job.id, code, said)
 
 
-def _why(event: "Event") -> tuple[int, str]:
-    """Status and message of the last try, as Eventing attaches them."""
+def _why(event: "Event", unread: RequestError | None) -> tuple[int, str]:
+    """Status and message of the last try, as Eventing attaches them; else why the event could not be read."""
     _, code, said = (event.get(name) or "" for name in TOLD)
+    if unread and not code:
+        return unread.status, str(unread)
     with contextlib.suppress(ValueError):
         said = base64.b64decode(said, validate=True).decode()
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
