@@ -2,8 +2,10 @@
 
 API Gateway, function URL, ALB   apig-wsgi       -> the routes -> the response
 SQS                              each message    -> /events    -> which of them failed
-EventBridge, Invoke              one CloudEvent  -> /events    -> the reply event, for a destination
+EventBridge, S3, SNS, Invoke     one CloudEvent  -> /events    -> the reply event, for a destination
 Pipes                            a batch of them -> /events    -> the reply events, for the pipe's target
+
+What a message or an event is, service/events/envelopes.py knows.
 """
 
 import json
@@ -27,6 +29,8 @@ MAX_RESPONSE_BYTES = 6_291_556
 # Told to API Gateway as it is; everything else is in base64.
 TEXT = ("text/", "application/json", "application/cloudevents", "application/schema+json", "application/openmetrics")
 
+KNOWN = "SNS, EventBridge, S3"
+
 settings = Settings.from_env()
 app = start(settings)
 
@@ -45,17 +49,18 @@ def handler(event: Any, context: Any) -> Any:
         ValueError: it is nothing that this function knows.
     """
     if isinstance(event, list):
-        return _replies([_cloud_event(each) for each in event])
+        return _replies([inside for each in event for inside in events.envelopes.opened(each)])
     if not isinstance(event, dict):
         raise ValueError(f"unknown event: a JSON {type(event).__name__}")  # noqa: TRY004 - it is a wrong value
     if "httpMethod" in event or "http" in event.get("requestContext", {}):
         return _http(event, context)
     if all("messageId" in each for each in event.get("Records", [{}])):
         return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in _failed(event["Records"])]}
-    if "specversion" in event or "detail-type" in event:
-        replies = _replies([_cloud_event(event)])
-        return replies[0] if replies else None
-    raise ValueError(f"unknown event: wanted HTTP, SQS, EventBridge or a CloudEvent, not {', '.join(event)[:100]!r}")
+    inside = events.envelopes.opened(event)
+    if inside == [event] and "specversion" not in event:
+        raise ValueError(f"unknown event: wanted HTTP, SQS, {KNOWN} or a CloudEvent, not {', '.join(event)[:100]!r}")
+    replies = _replies(inside)
+    return replies if len(replies) > 1 else next(iter(replies), None)
 
 
 def _http(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -81,18 +86,31 @@ def _failed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_answered(record: dict[str, Any]) -> bool:
-    body = json.dumps(_cloud_event(record)).encode()
-    answer = cloud.posting.post_event(app, body, {"Content-Type": events.codec.JSON_TYPE})
+    """Whether nothing in the message has to come again; all of it is tried."""
+    done = [_is_done(record["messageId"], each) for each in events.envelopes.opened(record)]
+    return all(done)
+
+
+def _is_done(message_id: str, inside: Any) -> bool:
+    if isinstance(inside, events.objects.Ignored):
+        logger.info("message %s: nothing to compute: %s", message_id, inside.why)
+        return True
+    answer = cloud.posting.post_event(app, json.dumps(inside).encode(), {"Content-Type": events.codec.JSON_TYPE})
     if answer.status_code >= 400:
-        logger.error("message %s: %d %s", record["messageId"], answer.status_code, answer.text.strip())
+        logger.error("message %s: %d %s", message_id, answer.status_code, answer.text.strip())
         return False
     if not settings.database_url and answer.data:
-        logger.info("message %s: %s", record["messageId"], answer.text)
+        logger.info("message %s: %s", message_id, answer.text)
     return True
 
 
-def _replies(given: list[Any]) -> list[Any]:
+def _replies(inside: list[Any]) -> list[Any]:
     """A batch of events, answered as one: what is wrong with one of them is told by the event that answers it."""
+    for ignored in (each for each in inside if isinstance(each, events.objects.Ignored)):
+        logger.info("nothing to compute: %s", ignored.why)
+    given = [each for each in inside if not isinstance(each, events.objects.Ignored)]
+    if not given:
+        return []
     body = json.dumps(given).encode()
     answer = cloud.posting.post_event(app, body, {"Content-Type": events.codec.BATCH_TYPE})
     if answer.status_code >= 400:
@@ -104,25 +122,6 @@ def _replies(given: list[Any]) -> list[Any]:
     artifact = app.extensions["runtime"].artifact
     refused = [events.codec.failure_of(each, 413, _too_large(size), artifact.name, artifact.digest) for each in asked]
     return json.loads(events.codec.encode(events.codec.BATCHED, refused).body)  # type: ignore[no-any-return]
-
-
-def _cloud_event(found: Any) -> Any:
-    """The CloudEvent in an SQS message or in EventBridge's envelope, or in the one in the other; else what it is.
-
-    The envelope's detail is a CloudEvent, or the data of one.
-    """
-    if isinstance(found, dict) and "messageId" in found and isinstance(found.get("body"), str):
-        try:
-            return _cloud_event(json.loads(found["body"]))
-        except (ValueError, RecursionError):
-            return found["body"]
-    if not isinstance(found, dict) or not {"detail-type", "detail"} <= found.keys():
-        return found
-    detail = found["detail"]
-    if isinstance(detail, dict) and "specversion" in detail:
-        return detail
-    told = {name: found[name] for name in ("id", "source", "time") if name in found}
-    return {"specversion": "1.0", "type": found["detail-type"], **told, "data": detail}
 
 
 def _too_large(size: int) -> str:

@@ -1,11 +1,9 @@
 """Google Cloud Functions: entry points for functions-framework, which loads this file by its path."""
 
-import base64
 import logging
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
 
 import functions_framework
 from cloudevents.v1.conversion import to_structured
@@ -22,8 +20,6 @@ from service.settings import Settings
 
 logger = logging.getLogger("kindling")
 
-# What Eventarc makes of a Pub/Sub message: its data are {"message": {"data": base64, ...}, "subscription": ...}.
-PUBSUB = "google.cloud.pubsub.topic.v1.messagePublished"
 STRUCTURED = {"content-type": codec.JSON_TYPE}
 
 logging.basicConfig()
@@ -61,7 +57,7 @@ def http(asked: Request) -> Response:
 
 @functions_framework.cloud_event
 def event(given: CloudEvent) -> None:
-    """A CloudEvent, or a Pub/Sub message with one. What can never be answered is logged, or it would come for ever.
+    """A CloudEvent, Eventarc's included. What can never be answered is logged, or it would come for ever.
 
     Raises:
         EventNotAnswered: it was not answered, and can be later.
@@ -78,15 +74,8 @@ def event(given: CloudEvent) -> None:
 
 
 def _message(given: CloudEvent) -> tuple[str, Mapping[str, str], bytes]:
-    """What to call the event in the log, and a message with it; of one that brings a Pub/Sub message, what that is."""
-    name = f"{given['id']} of {given['source']}"
-    if given["type"] == PUBSUB:
-        data: Any = given.get_data()
-        try:
-            return name, STRUCTURED, base64.b64decode(data["message"]["data"])
-        except (TypeError, KeyError, ValueError):
-            return name, STRUCTURED, b""
-    headers = _headers_of_event()
+    """What to call the event in the log, and a message with it."""
+    name, headers = f"{given['id']} of {given['source']}", _headers_of_event()
     if not headers:
         return name, *to_structured(given)
     body = request.get_data()

@@ -5,10 +5,10 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -38,11 +38,24 @@ MAX_REASON_CHARS = 1024
 @routes.post("/", provide_automatic_options=False)
 @routes.post("/events", provide_automatic_options=False)
 def receive() -> Response:
-    """A CloudEvent, or a batch of them; the answer has the same mode."""
-    mode, asked = events.codec.decode(read_headers(), read_body())
+    """A CloudEvent, or a batch of them; the answer has the same mode. Or what a platform delivers in a form of its own."""
+    headers, body = read_headers(), read_body()
+    if (inside := events.envelopes.read(headers, body)) is not None:
+        for each in _answered(inside):
+            _log_reply(each)
+        return Response(status=204)
+    mode, asked = events.codec.decode(headers, body)
+    if mode != events.codec.BATCHED and (inside := events.envelopes.of_event(asked[0])) is not None:
+        replies = _answered(inside)
+        for each in replies[1:]:
+            _log_reply(each)
+        return _response(mode, replies[:1])
     if len(asked) > (limit := _settings().max_request_items):
         raise Unprocessable(f"a batch of {len(asked)} events: wanted at most {limit}")
-    replies = [reply for each in asked if (reply := _reply(each, is_batch=mode == events.codec.BATCHED))]
+    return _response(mode, [reply for each in asked if (reply := _reply(each, is_batch=mode == events.codec.BATCHED))])
+
+
+def _response(mode: str, replies: "Sequence[Event]") -> Response:
     if not replies:
         # Taken, and nothing to say: a body that is no event would be an error to a broker, which tries again.
         return Response(status=204)
@@ -80,7 +93,7 @@ def schema() -> Response:
 @routes.post("/dead-letters")
 def bury() -> Response:
     """An event that a broker gave up: its job has failed, and can be sent again if its body could be read."""
-    headers = dict(request.headers)
+    headers = read_headers()
     unread: RequestError | None = None
     try:
         body = read_body()
@@ -113,6 +126,35 @@ def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
     except Cancelled:
         return None
     return events.codec.reply_to(event, result, artifact.name, artifact.digest)
+
+
+def _answered(inside: Sequence[Any]) -> "list[Event]":
+    """The replies to what a platform has delivered.
+
+    It would deliver it again for days, whatever is wrong with it: what can never be computed is logged, and is taken.
+    """
+    for ignored in (each for each in inside if isinstance(each, events.objects.Ignored)):
+        logger.info("nothing to compute: %s", ignored.why)
+    given = [each for each in inside if not isinstance(each, events.objects.Ignored)]
+    if len(given) > (limit := _settings().max_request_items):
+        logger.error("not computed: %d events in one delivery, of at most %d", len(given), limit)
+        return []
+    batch = json.dumps(given).encode()
+    _, asked = events.codec.decode({"Content-Type": events.codec.BATCH_TYPE}, batch) if given else ("", [])
+    replies = [reply for each in asked if (reply := _reply(each, is_batch=True))]
+    for failed in (each for each in replies if each.type == events.codec.FAILED):
+        _log_reply(failed)
+    return [each for each in replies if each.type == events.codec.COMPLETED]
+
+
+def _log_reply(reply: "Event") -> None:
+    """Where nobody reads it; a result that is kept is not told."""
+    asked = f"event {reply.get(events.codec.REQUEST_ID)} of {reply.get(events.codec.REQUEST_SOURCE)}"
+    if reply.type == events.codec.FAILED:
+        told = json.loads(reply.data)
+        logger.error("%s: %d %s", asked, told["status"], told["error"])
+    elif not _jobs().are_kept:
+        logger.info("%s: 200 %s", asked, reply.data.decode(errors="replace"))
 
 
 def _call(event: "Event") -> Call:

@@ -1,6 +1,5 @@
 """The entry points for Google Cloud Functions, called by the real functions-framework."""
 
-import base64
 import gzip
 import json
 import os
@@ -18,6 +17,7 @@ from tests.support import eager
 from tests.support.aws import as_json
 from tests.support.events import COMPLETED, event, message, replies, reply
 from tests.support.eventually import eventually
+from tests.support.google import SUBSCRIPTION, TOPIC, published, pushed, stored
 from tests.support.pictures import encoded, photo, png
 from tests.support.serving import HOST, ROOT, START_S, Server, environment, free_port
 
@@ -202,28 +202,34 @@ def test_a_compressed_event_is_answered(on_event: Server) -> None:
     assert _logged(on_event, "compressed").startswith("200 ")
 
 
-def _published(data: bytes) -> bytes:
-    """What Eventarc delivers of a Pub/Sub message."""
-    held = {"data": base64.b64encode(data).decode(), "messageId": "1", "publishTime": "2026-11-23T12:00:00Z"}
-    data_of_event = {"message": held, "subscription": "projects/p/subscriptions/s"}
-    pubsub = {
-        "specversion": "1.0", "id": "1", "source": "//pubsub.googleapis.com/projects/p/topics/t",
-        "type": "google.cloud.pubsub.topic.v1.messagePublished", "datacontenttype": "application/json",
-    }  # fmt: skip
-    return json.dumps(pubsub | {"data": data_of_event}).encode()
-
-
 def test_a_pubsub_message_holds_the_event(on_event: Server) -> None:
-    sent = _published(json.dumps(as_json(event(PICTURE, "image/png", id="published"))).encode())
-    assert _send(on_event, sent, {"Content-Type": "application/cloudevents+json"}) == 200
+    sent = published(json.dumps(as_json(event(PICTURE, "image/png", id="published"))).encode())
+    assert _send(on_event, json.dumps(sent).encode(), {"Content-Type": "application/cloudevents+json"}) == 200
     assert '"requestid": "published"' in on_event.log
+
+
+def test_a_pubsub_message_may_be_a_picture_and_eventarc_sends_it_in_binary_mode(on_event: Server) -> None:
+    asked = published(PICTURE, "picture")
+    headers = {f"Ce-{name}": value for name, value in asked.items() if not name.startswith("data")}
+    body = json.dumps(asked["data"]).encode()
+    assert _send(on_event, body, headers | {"Content-Type": "application/json"}) == 200
+    assert '"requestid": "picture"' in on_event.log
+
+
+def test_a_push_of_pubsub_is_unwrapped(http: Server) -> None:
+    """By the function that has every endpoint."""
+    sent = json.dumps(pushed(PICTURE, "pushed")).encode()
+    assert _send(http, sent, {"Content-Type": "application/json"}) == 204
+    assert f"event pushed of //pubsub.googleapis.com/{SUBSCRIPTION}: 200" in http.log
 
 
 @pytest.mark.parametrize(
     ("sent", "said"),
     [(as_json(event(b"nonsense", "image/png", id="poison")), "event poison of /tests: 422"),
-     (json.loads(_published(b"nonsense")), "event 1 of //pubsub.googleapis.com/projects/p/topics/t: 400"),
-     (json.loads(_published(b"")) | {"data": {}}, "400")],
+     (published(b"nonsense"), f"event 1 of {TOPIC}: 422 not a picture"),
+     (published() | {"data": {}}, f"event 1 of {TOPIC}: 400"),
+     (stored("photos", "cat.png"), "https://storage.googleapis.com/photos/cat.png is not in DATAREF_ALLOW"),
+     (stored("photos", "cat.png", "deleted"), "nothing to compute: 'google.cloud.storage.object.v1.deleted' of")],
 )  # fmt: skip
 def test_what_can_never_be_answered_is_logged_and_does_not_come_again(
     on_event: Server, sent: dict[str, Any], said: str

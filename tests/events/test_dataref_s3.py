@@ -112,7 +112,7 @@ def test_a_version_of_an_object_is_fetched(shop: Store) -> None:
             _fetch(f"{url}?versionId={unknown}", url)
 
 
-def test_a_version_is_allowed_where_its_object_is(shop: Store) -> None:
+def test_a_version_is_allowed_where_its_object_is() -> None:
     with pytest.raises(Unprocessable, match=r"is not in DATAREF_ALLOW$"):
         _fetch("s3://photos/secret?versionId=1", "s3://photos/incoming/")
 

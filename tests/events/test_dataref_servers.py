@@ -1,8 +1,6 @@
 """What the server of a claim check may do: answer with errors, too much, too slowly, without an end, or without a name."""
 
 import select
-import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -15,7 +13,7 @@ from service.events import dataref
 from tests.conftest import Serve
 from tests.support.events import RETRIED, event, replies, send
 from tests.support.pictures import png
-from tests.support.web import Answering, Web, answer, web
+from tests.support.web import Answering, Web, answer, certificate_of, web
 
 PICTURE = png(40, 30)
 
@@ -118,20 +116,8 @@ def test_a_server_that_is_not_there_may_come_back() -> None:
         _fetch(found)
 
 
-def _certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context, certificate
-
-
 def test_a_certificate_must_be_valid_and_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context, certificate = _certificate(tmp_path, "localhost")
+    context, certificate = certificate_of(tmp_path, "localhost")
     with web(PICTURE, context=context) as found:
         good, other = (f"https://{host}:{found.port}/cat.png" for host in ("localhost", "127.0.0.1"))
         with pytest.raises(Unprocessable, match=r"^dataref: the certificate of localhost: self-signed certificate$"):

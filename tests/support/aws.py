@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote_plus
 
 from cloudevents.core.v1.event import CloudEvent
 from werkzeug.datastructures import Headers
@@ -115,4 +115,40 @@ def envelope(detail: Any, **attributes: Any) -> dict[str, Any]:
         "version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": "org.example.picture.taken",
         "source": "org.example.camera", "account": "123456789012", "time": "2026-11-23T12:00:00Z",
         "region": "us-east-1", "resources": [], "detail": detail, **attributes,
+    }  # fmt: skip
+
+
+def notification(key: str, bucket: str = "photos", name: str = "ObjectCreated:Put", **stored: Any) -> dict[str, Any]:
+    """A record of it: docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html."""
+    return {
+        "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "us-west-2", "eventTime": "2026-11-27T20:15:42.123Z",
+        "eventName": name, "userIdentity": {"principalId": "AWS:EXAMPLE"},
+        "requestParameters": {"sourceIPAddress": "192.0.2.1"},
+        "responseElements": {"x-amz-request-id": "C3D13FE58DE4C810", "x-amz-id-2": "FMyUVURIY8/IgAtTv8xRjskZQpcIZ9KG4V5"},
+        "s3": {
+            "s3SchemaVersion": "1.0", "configurationId": "kindling",
+            "bucket": {"name": bucket, "ownerIdentity": {"principalId": "EXAMPLE"}, "arn": f"arn:aws:s3:::{bucket}"},
+            "object": {"key": quote_plus(key, safe="/"), "size": 1024, "eTag": "d41d8cd9", "sequencer": "0055AED6DCD9", **stored},
+        },
+    }  # fmt: skip
+
+
+def bridged(key: str, kind: str = "Object Created", **stored: Any) -> dict[str, Any]:
+    """docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
+    told = {
+        "key": key,
+        "size": 5,
+        "etag": "b1946ac92492d2347c6235b4d2611184",
+        "sequencer": "617f08299329d189",
+        **stored,
+    }
+    detail = {"version": "0", "bucket": {"name": "photos"}, "object": told, "request-id": "N4N7GDK58NMKJ12R"}
+    return envelope(detail, **{"source": "aws.s3", "detail-type": kind})
+
+
+def by_sns(text: str) -> dict[str, Any]:
+    """As SNS puts it into a queue, or posts it."""
+    return {
+        "Type": "Notification", "MessageId": "22b80b92", "TopicArn": "arn:aws:sns:us-east-1:123456789012:photos",
+        "Subject": "Amazon S3 Notification", "Message": text, "Timestamp": "2026-11-27T20:15:42.123Z",
     }  # fmt: skip
