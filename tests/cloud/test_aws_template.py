@@ -40,8 +40,13 @@ def test_cfn_lint_finds_nothing() -> None:
 def test_every_environment_variable_is_a_setting(function: Any) -> None:
     variables = function["Environment"]["Variables"]
     assert variables.keys() <= {name for name, _, _ in Settings.table()}
+    _, with_bucket, without = variables["DATAREF_ALLOW"]["Fn::If"]
+    assert Settings.from_env({"DATAREF_ALLOW": without}) == Settings()
+    allowed = with_bucket["Fn::Sub"].replace("${Photos}", "photos")
+    settings = Settings.from_env({**variables, "DATAREF_ALLOW": allowed})
+    assert settings.dataref_allow == ("s3://photos/",)
     # A request that waits too long is told so, before the invocation ends without an answer.
-    assert Settings.from_env(variables).request_timeout_ms / 1e3 < function["Timeout"]
+    assert settings.request_timeout_ms / 1e3 < function["Timeout"]
 
 
 def test_two_cpus_come_with_the_memory(function: Any) -> None:
@@ -76,6 +81,19 @@ def test_what_is_not_waited_for_has_a_place_for_its_reply_and_for_its_failure(fu
     places = function["EventInvokeConfig"]["DestinationConfig"]
     assert places.keys() == {"OnSuccess", "OnFailure"}
     assert places["OnSuccess"]["Destination"] == {"Fn::GetAtt": ["Replies", "Arn"]}
+
+
+def test_a_bucket_tells_the_queue_what_the_function_may_read() -> None:
+    resources = _resources("template.yaml")
+    bucket, policy = resources["Photos"], resources["PhotosToRequests"]
+    assert bucket["Condition"] == policy["Condition"] == "HasBucket"
+    (told,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+    (allowed,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert told == {"Event": "s3:ObjectCreated:*", "Queue": {"Fn::GetAtt": ["Requests", "Arn"]}}
+    assert (allowed["Resource"], allowed["Principal"]) == (told["Queue"], {"Service": "s3.amazonaws.com"})
+    condition, (given,), _ = resources["Function"]["Properties"]["Policies"]["Fn::If"]
+    assert condition == "HasBucket"
+    assert given["Statement"][0]["Action"] == ["s3:GetObject", "s3:GetObjectVersion"]
 
 
 def test_the_image_is_that_of_the_dockerfile() -> None:
