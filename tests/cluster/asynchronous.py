@@ -33,7 +33,10 @@ class Async:
     route: Route
 
     def send(self, *ids: str, attributes: Mapping[str, str] | None = None) -> None:
-        """Request events with a photo, to the Broker, all at once; those whose id begins with `poison` have none."""
+        """Request events with a photo, to the Broker, all at once.
+
+        Those whose id begins with `poison` have none, and those whose id begins with `large` have 12 MB.
+        """
         events = [{"id": each, "source": "/camera", "type": REQUESTED, **(attributes or {})} for each in ids]
         assert self._run("python", PROGRAM, "send", self._broker, json.dumps(events)) == "[202]\n"
 

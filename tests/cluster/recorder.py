@@ -26,6 +26,7 @@ RECORDED = Path("/tmp/events")
 PHOTO = Path("/recorder/photo")
 SENDERS = 16
 POLL_S = 0.001
+LARGE = 12 * 2**20
 
 
 class Recorder(BaseHTTPRequestHandler):
@@ -63,6 +64,8 @@ def send(broker: str, encoded: str) -> None:
 
     def one(event: dict[str, str]) -> int:
         data = b"no picture" if event["id"].startswith("poison") else photo
+        if event["id"].startswith("large"):
+            data += bytes(LARGE)
         return _post(broker, data, {"Specversion": "1.0", **event})
 
     with ThreadPoolExecutor(SENDERS) as pool:

@@ -145,6 +145,21 @@ def test_a_poisonous_event_is_buried_once_and_says_why(kindling: Async) -> None:
     assert kindling.replies(["poison"]) == []
 
 
+def test_an_event_that_is_too_large_for_the_worker_is_buried_and_says_why(kindling: Async) -> None:
+    """Its copy for the dead letter sink is as large as itself."""
+    before = kindling.answered()
+    kindling.send("large")
+    eventually(
+        lambda: kindling.answered()["/dead-letters", 204] > before["/dead-letters", 204], ANSWERED_S, "a dead letter"
+    )
+    (job,) = (each for each in kindling.jobs("failed") if each["event"] == {"source": "/camera", "id": "large"})
+    assert job["error"]["code"] == 413
+    assert "the body is more than 10485760 bytes" in job["error"]["message"]
+    assert kindling.answered() - before == {("/events", 413): 1, ("/dead-letters", 204): 1}
+    again = kindling.route.call("POST", f"/jobs/{job['id']}/retry")
+    assert (again.status, again.error) == (409, "this job cannot be sent again: its request is not kept")
+
+
 @pytest.mark.usefixtures("asleep")
 def test_both_services_wake_for_a_request_for_later(kindling: Async) -> None:
     job = _later(kindling, "/infer?top=1", SMALL)
