@@ -99,7 +99,7 @@ def _of_bridge(envelope: dict[str, Any], detail: Any) -> Any:
 
 def _of_message(message: dict[str, Any], source: str) -> list[Any]:
     """What is in a message of Pub/Sub, told by its attributes or by what its data are."""
-    attributes = message.get("attributes") or {}
+    attributes = given if isinstance(given := message.get("attributes"), dict) else {}
     encoded = message.get("data") or ""
     if "ce-specversion" in attributes:  # github.com/googleapis/google-cloudevents, docs/spec/pubsub.md
         told = {name[3:]: value for name, value in attributes.items() if name.startswith("ce-")}
@@ -124,7 +124,7 @@ def _of_stores_message(attributes: dict[str, Any], told: dict[str, Any]) -> Foun
         **told, "source": f"//storage.googleapis.com/projects/_/buckets/{bucket}", "subject": f"objects/{name}",
         "type": objects.FINALIZED if kind == "OBJECT_FINALIZE" else kind, "time": attributes.get("eventTime"),
     }  # fmt: skip
-    return objects.of_google(told, bucket, name, attributes.get("objectGeneration"))
+    return objects.of_google(told, bucket, name, str(attributes.get("objectGeneration") or ""))
 
 
 def _of_platforms_event(event: dict[str, Any]) -> list[Any] | None:
@@ -135,7 +135,7 @@ def _of_platforms_event(event: dict[str, Any]) -> list[Any] | None:
         if kind == PUBLISHED:
             return _of_message(about["message"], str(event.get("source")))
         if kind.startswith(objects.STORED_BY_GOOGLE):
-            return [objects.of_google(told, about["bucket"], about["name"], about.get("generation"))]
+            return [objects.of_google(told, about["bucket"], about["name"], about.get("generation") or "")]
         if kind.startswith(objects.STORED_BY_AZURE):
             return [objects.of_azure(told, about)]
     except (KeyError, TypeError, AttributeError):

@@ -69,7 +69,7 @@ def of_bridge(told: Mapping[str, Any], detail: Mapping[str, Any]) -> Found:
     )
 
 
-def of_google(told: Mapping[str, Any], bucket: str, name: str, generation: str | None) -> Found:
+def of_google(told: Mapping[str, Any], bucket: str, name: str, generation: str) -> Found:
     """The object of Cloud Storage.
 
     Its generation makes sure that no cache answers with one that was there before: public objects are cached for an hour.
@@ -77,7 +77,7 @@ def of_google(told: Mapping[str, Any], bucket: str, name: str, generation: str |
     Raises:
         TypeError: it is no such object.
     """
-    url = f"https://storage.googleapis.com/{quote(bucket, safe='')}/{_quoted(name)}"
+    url = f"https://storage.googleapis.com/{quote(bucket, safe='', errors='replace')}/{_quoted(name)}"
     if told["type"] != FINALIZED:
         return Ignored(f"{told['type'][:80]!r} of {url}")
     return _asking_for(f"{url}?generation={_quoted(generation)}" if generation else url, name, told)
@@ -94,7 +94,9 @@ def of_azure(told: Mapping[str, Any], data: Mapping[str, Any]) -> Found:
 
 
 def _s3_url(bucket: str, key: str, version: str | None) -> str:
-    return f"s3://{bucket}/{_quoted(key)}" + (f"?versionId={_quoted(version)}" if version else "")
+    return f"s3://{quote(bucket, safe='', errors='replace')}/{_quoted(key)}" + (
+        f"?versionId={_quoted(version)}" if version else ""
+    )
 
 
 def _quoted(text: str) -> str:
@@ -103,7 +105,7 @@ def _quoted(text: str) -> str:
 
 def _asking_for(url: str, key: str, told: Mapping[str, Any]) -> Found:
     if key.endswith("/"):
-        return Ignored(f"{url} is a folder")
+        return Ignored(f"{url[:1000]!r} is a folder")
     attributes = {"specversion": "1.0", **told, "dataref": url}
     if key.isprintable():  # else it cannot be an attribute
         attributes.setdefault("subject", key)

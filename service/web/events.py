@@ -102,8 +102,12 @@ def bury() -> Response:
     except RequestError as fault:
         body, unread = b"", fault
     discard_body()
-    for each in _given_up(headers, body, unread):
-        _bury(each, unread)
+    letters = _given_up(headers, body, unread)
+    for each in letters:
+        if not each.fault:
+            _bury(each, unread)
+    if faults := [each.fault for each in letters if each.fault]:
+        raise _unburied(BadRequest(faults[0]))
     return Response(status=204)
 
 
@@ -176,16 +180,16 @@ def _given_up(headers: Mapping[str, str], body: bytes, unread: RequestError | No
     Raises:
         RequestError: it cannot be known which event was given up.
     """
-    fault: RequestError | None = None
     try:
-        _, letters = events.codec.decode(headers, body)
-        fault = next((BadRequest(each.fault) for each in letters if each.fault), None)
-    except BadRequest as undecoded:
-        fault = unread or undecoded
-    if fault is not None:
-        logger.error("an event was given up, and there is no job of it, as it cannot be read: %s", fault)
-        raise fault
-    return letters
+        return events.codec.decode(headers, body)[1]
+    except BadRequest as fault:
+        raise _unburied(unread or fault) from None
+
+
+def _unburied(fault: RequestError) -> RequestError:
+    """The fault, and a line in the log: nobody else hears of that event again."""
+    logger.error("an event was given up, and there is no job of it, as it cannot be read: %s", fault)
+    return fault
 
 
 def _bury(event: "Event", unread: RequestError | None) -> None:

@@ -91,7 +91,7 @@ def test_what_puts_no_object_there_is_acknowledged(function: Function, name: str
 def test_a_folder_is_no_picture(function: Function) -> None:
     """The console makes one by an empty object."""
     assert _failed(function, {"Records": [notification("incoming/", size=0)]}, bridged("incoming/", size=0)) == []
-    assert "nothing to compute: s3://photos/incoming/ is a folder" in function.log
+    assert "nothing to compute: 's3://photos/incoming/' is a folder" in function.log
 
 
 def test_a_message_stays_in_the_queue_when_one_of_its_objects_cannot_be_answered(

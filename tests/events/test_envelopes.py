@@ -1,6 +1,8 @@
 """What platforms deliver -> CloudEvents, form by form, without a service."""
 
+import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from service.call import IMAGE, V1, V2
 from service.events import codec, envelopes
 from service.events.objects import Ignored
-from tests.support.aws import as_json, envelope, message
+from tests.support.aws import as_json, bridged, by_sns, envelope, message, notification
 from tests.support.events import event
 from tests.support.events import message as sent
 from tests.support.google import PUBLISHED, STORED, TOPIC, notified, published, pushed, stored
@@ -163,3 +165,37 @@ def test_data_of_a_message_that_are_no_base64_are_refused_by_the_decoder(data: A
     (inside,) = envelopes.opened({"message": {"messageId": "1", "data": data}, "subscription": "s"})
     _, (asked,) = codec.decode({"Content-Type": codec.BATCH_TYPE}, json.dumps([inside]).encode())
     assert bool(asked.fault) == (data is not None)
+
+
+SEEDS = [
+    message("1", {"Records": [notification("a b")]}), bridged("a b"), by_sns(json.dumps(bridged("a b"))),
+    {"Records": [notification("a b")]}, {"Records": [{"Sns": by_sns("{}")}]}, {"Event": "s3:TestEvent"}, pushed(b"abc"),
+    published(b"{}"), stored("photos", NAME), notified("photos", NAME),
+    {"specversion": "1.0", "type": "Microsoft.Storage.BlobCreated", "data": {"url": "https://a/b"}},
+]  # fmt: skip
+WRONG: list[Any] = [None, 1, True, [], {}, "", "x", "\ud800", "\0\n", ["a"], {"a": 1}, [[[]]], "%ff", "../.."]
+
+
+def _places(found: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to everything that is in it."""
+    for name, value in (
+        found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    ):
+        yield (*above, name)
+        yield from _places(value, (*above, name))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_is_wrong_with_an_envelope_ends_in_a_refusal(seed: dict[str, Any]) -> None:
+    """An error of ours would be answered with 500, and so come again for days."""
+    for *above, last in _places(seed):
+        for value in WRONG:
+            found = copy.deepcopy(seed)
+            place: Any = found
+            for each in above:
+                place = place[each]
+            place[last] = value
+            inside = envelopes.opened(found)
+            given = [each for each in inside if not isinstance(each, Ignored)]
+            assert all(each.why.isprintable() for each in inside if isinstance(each, Ignored))
+            codec.decode({"Content-Type": codec.BATCH_TYPE}, json.dumps([*given, ASKED]).encode())

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.support.events import JSON_TYPE, event, message, replies, reply, send
+from tests.support.aws import as_json
+from tests.support.events import BATCH_TYPE, JSON_TYPE, event, message, reply
 from tests.support.pictures import png
 from tests.support.serving import Server
 
@@ -143,8 +144,11 @@ def test_a_dead_letter_that_is_no_event_is_logged(server: Server) -> None:
 
 
 def test_of_a_batch_every_event_that_can_be_read_is_buried(server: Server) -> None:
-    letters = [event(b"x", "image/png", id=f"of-batch-{n}") for n in range(2)]
-    assert replies(send(server, "batched", *letters, path="/dead-letters")) == []
+    first, last = (as_json(event(b"x", "image/png", id=f"of-batch-{n}")) for n in range(2))
+    batch = json.dumps([first, {"specversion": "1.0"}, last]).encode()
+    answer = server.call("POST", "/dead-letters", batch, {"Content-Type": BATCH_TYPE})
+    assert (answer.status, answer.error) == (400, "no valid CloudEvent: it has no id")
+    assert f"there is no job of it, as it cannot be read: {answer.error}" in server.log
     assert {each["event"]["id"] for each in server.call("GET", "/jobs?limit=2").json["jobs"]} == {
         "of-batch-0",
         "of-batch-1",
