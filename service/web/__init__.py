@@ -8,6 +8,7 @@ jobs.py        routes: jobs, and what turns a request into one (Prefer, Idempote
 metrics.py     what every request leaves behind, and GET /metrics
 exposition.py  its text for Prometheus
 body.py        the body of a request, within its limits
+form.py        the files of a form
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.web import app, body, events, exposition, inference, jobs, metrics, server
+    from service.web import app, body, events, exposition, form, inference, jobs, metrics, server
 
-__all__ = ["app", "body", "events", "exposition", "inference", "jobs", "metrics", "server"]
+__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "metrics", "server"]
 __getattr__ = files_of(__name__)

@@ -1,13 +1,11 @@
 """create_app: the only place where objects are joined; the one error handler."""
 
-import io
 import json
 import logging
 from collections.abc import Callable
-from typing import IO
 
-from flask import Flask, Request, Response, jsonify
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, current_app, jsonify
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from model.artifact import Artifact
 from service import __version__
@@ -18,24 +16,13 @@ from service.settings import Settings
 from service.telemetry import ledger
 from service.web import events, inference, metrics
 from service.web import jobs as job_routes
-from service.web.body import discard_body
+from service.web.body import discard_body, too_large
 
 logger = logging.getLogger("kindling")
 
 # Of the message as JSON. With its object around it an error stays under 768 bytes, as a dead letter sink keeps 1024 of
 # them in base64.
 MAX_ERROR_BYTES = 750
-
-
-class Upload(Request):
-    """A request whose form's files stay in memory: the whole body has its limit, and there is no disk to write to."""
-
-    def _get_file_stream(self, *_args: object, **_kwargs: object) -> IO[bytes]:
-        return io.BytesIO()
-
-
-class Service(Flask):
-    request_class = Upload
 
 
 def create_app(
@@ -47,7 +34,7 @@ def create_app(
         ArtifactError: there is no artifact to serve.
     """
     runtime = runtime or Runtime(Artifact.read(settings.model_dir), settings, on_failure)
-    app = Service("service", static_folder=None)
+    app = Flask("service", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     jobs = Jobs(runtime, settings)
@@ -76,6 +63,8 @@ def _answer_error(error: Exception) -> Response:
             message = "the model failed on this input"
     elif isinstance(error, HTTPException):
         status, message = error.code or 500, error.description or error.name
+        if isinstance(error, RequestEntityTooLarge):
+            message = str(too_large(current_app.config["MAX_CONTENT_LENGTH"]))
         headers = {key: value for key, value in error.get_headers() if key == "Allow"}
     else:
         logger.error("unexpected error", exc_info=error)

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 MAX_DISCARDED_BYTES = 64 * 2**20
 
 
+def too_large(limit: int, what: str = "") -> ContentTooLarge:
+    """The one refusal of every body over its limit."""
+    return ContentTooLarge(f"the body is more than {limit} bytes{what} (MAX_BODY_BYTES)")
+
+
 def read_body() -> bytes:
     """The raw body whatever its Content-Type says: curl's default for --data-binary is that of a form.
 
@@ -27,7 +32,7 @@ def read_body() -> bytes:
     body, limit = request.get_data(cache=False), settings.max_body_bytes
     # Of a chunked body Flask reads as much as it may and says nothing of the rest.
     if len(body) == limit and request.environ["wsgi.input"].read(1):
-        raise ContentTooLarge(f"the body is more than {limit} bytes")
+        raise too_large(limit)
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
         return body
@@ -39,7 +44,7 @@ def read_body() -> bytes:
     except zlib.error as fault:
         raise BadRequest(f"the body is not {encoding}: {fault}") from None
     if len(inflated) > limit:
-        raise ContentTooLarge(f"the body is more than {limit} bytes when inflated")
+        raise too_large(limit, " when inflated")
     if not inflater.eof or inflater.unused_data:
         raise BadRequest(f"the body is not {encoding}: it ends too {'late' if inflater.eof else 'early'}")
     return inflated

@@ -8,7 +8,7 @@ from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, answer
 from service.errors import BadRequest, NotFound
 from service.runtime.runtime import Runtime
 from service.settings import Settings
-from service.web import jobs
+from service.web import form, jobs
 from service.web.body import read_body
 
 routes = Blueprint("inference", __name__)
@@ -118,13 +118,12 @@ def _header_length() -> int | None:
 
 
 def _picture() -> bytes:
+    body = read_body()
     if request.mimetype == "multipart/form-data":
-        files = [file for _, file in request.files.items(multi=True)]
+        files = form.files(body, request.mimetype_params.get("boundary", ""))
         if len(files) != 1:
             raise BadRequest(f"the form has {len(files)} files, wanted one picture")
-        body: bytes = files[0].read()
-    else:
-        body = read_body()
+        (body,) = files
     if not body:
         raise BadRequest("the body is empty, wanted a JPEG, PNG or WebP")
     return body

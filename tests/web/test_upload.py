@@ -61,6 +61,63 @@ def test_a_form_with_one_file(tiny_server: Server) -> None:
     _assert_labels(tiny_server.call("POST", "/infer", body, headers), picture)
 
 
+def _part(disposition: bytes, body: bytes, *headers: bytes) -> tuple[bytes, dict[str, str]]:
+    """A form with a note and one part more, as clients send it that do not call it a file."""
+    lines = [b"--" + BOUNDARY.encode(), b"Content-Disposition: form-data; " + disposition, *headers, b"", body]
+    form, content_type = _form(field=True)
+    return b"\r\n".join(lines) + b"\r\n" + form, content_type
+
+
+@pytest.mark.parametrize("size", [300, 100_000, 2_000_000, 9_900_000])
+@pytest.mark.parametrize(
+    ("disposition", "headers"),
+    [
+        (b'name="image"', (b"Content-Type: image/jpeg",)),
+        (b'name="picture"', (b"Content-Type: image/png",)),
+        (b'name="x"', (b"content-type: application/octet-stream", b"Content-Transfer-Encoding: binary")),
+        (b'name="image"', ()),
+        (b'name="x"; filename=""', ()),
+        (b'name="x"; filename="a.txt"', (b"Content-Type: text/plain",)),
+    ],
+)
+def test_a_part_without_a_file_name_is_a_picture_all_the_same(
+    tiny_server: Server, disposition: bytes, headers: tuple[bytes, ...], size: int
+) -> None:
+    picture = png(20, 20)
+    padded = picture + bytes(max(0, size - len(picture)))
+    body, content_type = _part(disposition, padded, *headers)
+    _assert_labels(tiny_server.call("POST", "/infer", body, content_type), picture)
+
+
+@pytest.mark.parametrize("headers", [(), (b"Content-Type: image/jpeg",)])
+def test_a_form_over_the_limit_gets_the_413_that_every_body_gets(
+    tiny_server: Server, headers: tuple[bytes, ...]
+) -> None:
+    body, content_type = _part(b'name="image"', bytes(10 * 2**20), *headers)
+    for each, kind in ((body, content_type), (bytes(10 * 2**20 + 1), {})):
+        answer = tiny_server.call("POST", "/infer", each, kind)
+        assert (answer.status, answer.error) == (413, "the body is more than 10485760 bytes (MAX_BODY_BYTES)")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", "Invalid form-data cannot parse beyond State.PREAMBLE"),
+        (b"nonsense", "Invalid form-data cannot parse beyond State.PREAMBLE"),
+        (b"--a-boundary\r\nX: y\r\n\r\nz\r\n--a-boundary--\r\n", "Missing Content-Disposition header"),
+        (_form(png(20, 20))[0][:-20], "Invalid form-data cannot parse beyond State.DATA"),
+    ],
+)
+def test_a_malformed_form_is_a_bad_request(tiny_server: Server, body: bytes, error: str) -> None:
+    answer = tiny_server.call("POST", "/infer", body, _form()[1])
+    assert (answer.status, answer.error) == (400, f"the form is malformed: {error}")
+
+
+def test_a_form_of_thousands_of_parts_is_a_bad_request(tiny_server: Server) -> None:
+    answer = tiny_server.call("POST", "/infer", *_form(*[b"x"] * 1001))
+    assert (answer.status, answer.error) == (400, "the form has more than 1000 parts")
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_form_without_exactly_one_file_is_refused(tiny_server: Server, count: int) -> None:
     body, headers = _form(*[png(20, 20)] * count, field=True)
@@ -95,7 +152,7 @@ def test_a_compressed_body_is_inflated(tiny_server: Server, encoding: str, pack:
 def test_a_body_that_inflates_over_the_limit_is_refused(tiny_server: Server) -> None:
     bomb = gzip.compress(bytes(200 * 2**20), 9)
     answer = tiny_server.call("POST", "/infer", bomb, {"Content-Encoding": "gzip"})
-    assert (answer.status, answer.error) == (413, "the body is more than 10485760 bytes when inflated")
+    assert (answer.status, answer.error) == (413, "the body is more than 10485760 bytes when inflated (MAX_BODY_BYTES)")
 
 
 @pytest.mark.parametrize(
