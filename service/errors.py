@@ -6,6 +6,7 @@ KindlingError
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
+├── RequestTimeout          408  the request was not there in time: the sender is too slow
 ├── Conflict                409  somebody else is computing the same request: ask again
 │   └── Cancelled           409  the job was cancelled: nobody wants its result any more
 ├── QueueFull               429  more is waiting than can be answered in time
@@ -47,6 +48,12 @@ class Unprocessable(RequestError):
     """Decoded, but wrong: shape, datatype, not an image."""
 
     status = 422
+
+
+class RequestTimeout(KindlingError):
+    """The request was not there in time: the sender is too slow."""
+
+    status = 408
 
 
 class Conflict(KindlingError):

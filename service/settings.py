@@ -46,8 +46,17 @@ class Settings:
         256, "items waiting for a run, and pictures waiting to be decoded; more are refused with 429", 1
     )
     request_timeout_ms: float = _setting(30_000.0, "a request not answered by then gets 504", 1)
+    body_timeout_s: int = _setting(
+        45,
+        "a request not received by then, from its first byte on, gets 408; an answer not taken by then is cut off",
+        1,
+    )
     graceful_timeout_s: int = _setting(30, "after SIGTERM, time for requests in flight to finish", 1)
     max_body_bytes: int = _setting(10 * 2**20, "a larger request body gets 413", 1)
+    max_buffered_bytes: int = _setting(
+        128 * 2**20, "memory for requests, received and still coming; over that the slowest, or a new one, gets 429", 1
+    )
+    max_header_bytes: int = _setting(65_536, "a request with a longer header gets 431", 256)
     max_request_items: int = _setting(64, "a request of more items (its batch dimension) gets 422", 1)
     max_image_pixels: int = _setting(25_000_000, "a picture of more pixels gets 422", 1)
     image_formats: tuple[str, ...] = _setting(
@@ -111,6 +120,9 @@ class Settings:
                 faults.append(f"{variable}={text!r}: wanted {wanted}")
         if (level := values.get("log_level", "info")) not in ("debug", "info", "warning", "error"):
             faults.append(f"LOG_LEVEL={level!r}: wanted debug, info, warning or error")
+        body, buffered = (values.get(name, getattr(cls, name)) for name in ("max_body_bytes", "max_buffered_bytes"))
+        if buffered < body:
+            faults.append(f"MAX_BUFFERED_BYTES={str(buffered)!r}: wanted at least MAX_BODY_BYTES, {body}")
         if values.get("port", 1) > 65535:
             faults.append(f"PORT={str(values['port'])!r}: wanted a port up to 65535")
         urls = {name: url for name in ("k_sink", "delivery_url") if (url := values.get(name))}

@@ -116,6 +116,8 @@ class Requests:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.in_flight = 0
+        self.receiving = 0  # requests of which not everything is there yet; set by the server
+        self.held_bytes = 0  # of requests, those being handled included; set by the server
         self.answered: Counter[tuple[str, int]] = Counter()  # by (route, status)
         self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)  # by route
         self.phases: defaultdict[str, Histogram] = defaultdict(Histogram)  # by phase
@@ -125,6 +127,11 @@ class Requests:
         with self.lock:
             self.in_flight += 1
         return Timing()
+
+    def refuse(self, status: int) -> None:
+        """One was refused before there was a request."""
+        with self.lock:
+            self.answered["none", status] += 1
 
     def finish(self, timing: Timing, route: str, status: int) -> None:
         """It is answered."""

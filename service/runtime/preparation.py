@@ -19,7 +19,7 @@ from service.telemetry import ledger
 EXTENSIONS = (
     "PIL._imaging", "_bisect", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_heapq", "_lzma", "_pickle",
     "_posixsubprocess", "_queue", "_random", "_sha512", "_ssl", "_struct", "_uuid", "array", "binascii", "fcntl", "grp",
-    "markupsafe._speedups", "select", "unicodedata", "zlib",
+    "markupsafe._speedups", "resource", "select", "unicodedata", "zlib",
 )  # fmt: skip
 
 

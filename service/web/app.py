@@ -69,13 +69,13 @@ def _answer_error(error: Exception) -> Response:
     else:
         logger.error("unexpected error", exc_info=error)
         status, message = 500, "internal error"
-    response = jsonify(error=_cut(message))
+    response = jsonify(error=cut(message))
     response.status_code = status
     response.headers.update(headers)
     return response
 
 
-def _cut(message: str) -> str:
+def cut(message: str) -> str:
     """As much of its beginning as stays under the limit, whatever JSON escapes in it."""
     message = message[:MAX_ERROR_BYTES]
     while len(json.dumps(message)) > MAX_ERROR_BYTES:

@@ -1,5 +1,6 @@
 """The body of the request that is being answered, within its limits, and its headers."""
 
+import io
 import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,8 +12,8 @@ from service.errors import BadRequest, ContentTooLarge
 if TYPE_CHECKING:
     from service.settings import Settings
 
-# Who is refused before the whole body was read still sends, and a connection closed on that is reset: Knative's proxies
-# then tell 502 instead of what we said. So the rest is taken first, up to this much.
+# A sender that is refused before it has sent everything still sends, and a connection closed on it is reset: Knative's
+# proxies then say 502 instead of what we said. So the rest is read and thrown away first, up to this much.
 MAX_DISCARDED_BYTES = 64 * 2**20
 
 
@@ -29,9 +30,11 @@ def read_body() -> bytes:
         ContentTooLarge: it is over MAX_BODY_BYTES, as it is or inflated.
     """
     settings: Settings = current_app.extensions["settings"]
-    body, limit = request.get_data(cache=False), settings.max_body_bytes
+    limit, stream = settings.max_body_bytes, request.environ["wsgi.input"]
+    # One that is in memory already need not be copied piece by piece.
+    body = stream.read() if isinstance(stream, io.BytesIO) else request.get_data(cache=False)
     # Of a chunked body Flask reads as much as it may and says nothing of the rest.
-    if len(body) == limit and request.environ["wsgi.input"].read(1):
+    if len(body) > limit or (len(body) == limit and stream.read(1)):
         raise too_large(limit)
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
@@ -62,7 +65,10 @@ def read_headers() -> dict[str, str]:
 
 
 def discard_body() -> None:
-    """Take what is left of the body, so that the answer is heard."""
+    """Take what is left of the body, so that the answer is heard.
+
+    Where another server than ours is in front, a function's for one: ours has all of it already.
+    """
     body, left = request.environ["wsgi.input"], MAX_DISCARDED_BYTES
     with suppress(Exception):  # what cannot be read is no news to whom it is about
         while left > 0 and (chunk := body.read(65536)):

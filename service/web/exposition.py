@@ -64,6 +64,12 @@ class _Collector:
 
     def _of_requests(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("kindling_requests_in_flight", "Requests being answered.", self._requests.in_flight)
+        yield GaugeMetricFamily(
+            "kindling_requests_receiving", "Requests that are still on their way in.", self._requests.receiving
+        )
+        yield GaugeMetricFamily(
+            "kindling_request_bytes", "Memory held by requests, received and still coming.", self._requests.held_bytes
+        )
         answered = CounterMetricFamily("kindling_requests", "Requests answered.", labels=["route", "status"])
         for (route, status), count in self._requests.answered.items():
             answered.add_metric([route, str(status)], count)

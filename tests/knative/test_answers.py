@@ -15,5 +15,5 @@ def test_the_page_has_the_limits_of_the_base() -> None:
     assert re.findall(r"`timeoutSeconds` \((\d+)\)", page) == [str(spec["timeoutSeconds"])]
     (container,) = spec["containers"]
     settings = {each["name"]: each["value"] for each in container["env"]}
-    # "after half of `timeoutSeconds`"
-    assert int(settings["REQUEST_TIMEOUT_MS"]) * 2 == spec["timeoutSeconds"] * 1000
+    # "after a third of `timeoutSeconds`"
+    assert int(settings["REQUEST_TIMEOUT_MS"]) * 3 == spec["timeoutSeconds"] * 1000

@@ -81,7 +81,9 @@ def test_target_is_below_the_hard_limit(service: Manifest) -> None:
 def test_timeouts_end_in_order(service: Manifest) -> None:
     """Ours before Knative's; and Knative's leaves 30 quiet seconds and our own end to a pod that goes."""
     settings, timeout_s = _settings(service), _template(service)["spec"]["timeoutSeconds"]
-    assert settings.request_timeout_ms / 1e3 < timeout_s
+    assert settings.body_timeout_s + settings.request_timeout_ms / 1e3 < timeout_s
+    # 9.5 MB over 2 Mbit/s
+    assert settings.body_timeout_s > 38
     assert settings.request_timeout_ms / 1e3 <= settings.graceful_timeout_s < timeout_s
     assert timeout_s > 40
 

@@ -23,7 +23,8 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
     wanted: dict[str, Any] = {
         "model_dir": Path("elsewhere"), "host": "0.0.0.0", "port": 65535, "request_threads": 7, "runners": 3,
         "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
-        "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "max_body_bytes": 1000, "max_request_items": 5,
+        "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "body_timeout_s": 8, "max_body_bytes": 1000,
+        "max_buffered_bytes": 5000, "max_header_bytes": 600, "max_request_items": 5,
         "max_image_pixels": 100, "image_formats": ("PNG", "TIFF"), "database_url": "sqlite:///jobs",
         "database_pool_size": 4, "job_ttl_s": 60, "max_job_streams": 5,
         "max_result_bytes": 2000, "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}",
@@ -128,12 +129,19 @@ def test_a_malformed_number_is_never_replaced(value: str) -> None:
 
 @pytest.mark.parametrize(
     "variable", ["REQUEST_THREADS", "MAX_QUEUE_SIZE", "REQUEST_TIMEOUT_MS", "GRACEFUL_TIMEOUT_S", "MAX_BODY_BYTES",
-                 "MAX_REQUEST_ITEMS", "MAX_IMAGE_PIXELS"]
+                 "BODY_TIMEOUT_S", "MAX_REQUEST_ITEMS", "MAX_IMAGE_PIXELS"]
 )  # fmt: skip
 def test_zero_is_refused_where_nothing_would_work(variable: str) -> None:
     (fault,) = _faults({variable: "0"})
     assert fault.startswith(f"{variable}='0': wanted a ")
     assert fault.endswith(" of at least 1")
+
+
+def test_one_body_fits_into_the_memory_for_all() -> None:
+    assert _faults({"MAX_BODY_BYTES": "200000000"}) == [
+        "MAX_BUFFERED_BYTES='134217728': wanted at least MAX_BODY_BYTES, 200000000"
+    ]
+    assert Settings.from_env({"MAX_BODY_BYTES": "200000000", "MAX_BUFFERED_BYTES": "200000000"})
 
 
 def test_settings_cannot_be_changed() -> None:

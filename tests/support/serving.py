@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from tests.support.eventually import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 HOST = "127.0.0.1"
+SERVICE = (sys.executable, "-m", "service")
 START_S = 60.0
 STOP_S = 60.0
 
@@ -110,12 +111,12 @@ def environment(artifact: Path, port: int, settings: Mapping[str, str]) -> dict[
 
 
 @contextmanager
-def started(artifact: Path, log_file: Path, **settings: str) -> Iterator[Server]:
+def started(artifact: Path, log_file: Path, command: Sequence[str] = SERVICE, **settings: str) -> Iterator[Server]:
     """The service, as soon as its process is there; stopped by its own id at the end."""
     port = free_port()
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
+            command,
             cwd=ROOT,
             env=environment(artifact, port, settings),
             stderr=log,
@@ -134,8 +135,8 @@ def started(artifact: Path, log_file: Path, **settings: str) -> Iterator[Server]
 
 
 @contextmanager
-def serving(artifact: Path, log_file: Path, **settings: str) -> Iterator[Server]:
+def serving(artifact: Path, log_file: Path, command: Sequence[str] = SERVICE, **settings: str) -> Iterator[Server]:
     """The service, once it says that it is ready."""
-    with started(artifact, log_file, **settings) as server:
+    with started(artifact, log_file, command, **settings) as server:
         eventually(server.is_ready, START_S, "ready")
         yield server

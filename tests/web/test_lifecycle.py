@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from model.artifact import Artifact
-from service.web.server import _refuse_new_connections
+from service.web.closing import refuse_new_connections
 from tests.support import eager
 from tests.support.eventually import eventually
 from tests.support.pictures import png
@@ -197,7 +197,7 @@ def test_closing_door_lets_nobody_begin_to_connect_and_keeps_who_has() -> None:
     with socket.create_server((HOST, 0)) as listener:
         address = listener.getsockname()
         early = socket.create_connection(address, timeout=5)
-        assert _refuse_new_connections(listener)
+        assert refuse_new_connections(listener)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, timeout=5)
         accepted, _ = listener.accept()

@@ -1,5 +1,6 @@
 """What the real service refuses, how it says so, and that it lives on."""
 
+import http.client
 import json
 import math
 import os
@@ -144,6 +145,61 @@ def test_a_wrong_method_is_told_the_right_ones(tiny_server: Server, method: str,
     assert answer.status == 405
     assert answer.error
     assert set(answer.headers["Allow"].split(", ")) == allowed
+
+
+BARE_LF = "Invalid HTTP request line: 'bare LF as line terminator'"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "sent"),
+    [
+        (400, BARE_LF, b"GET / HTTP/1.1\nHost: x\n\n"),
+        (400, "Invalid HTTP request line: 'nonsense'", b"nonsense\r\n\r\n"),
+        (400, "Invalid HTTP Version: 'HTTP/3'", b"GET / HTTP/3\r\n\r\n"),
+        (400, "Invalid HTTP request line: 'PRI * HTTP/2.0'", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        (400, "Invalid HTTP header name: 'A B'", b"GET / HTTP/1.1\r\nA B: c\r\n\r\n"),
+        (400, "Invalid HTTP Header: 'CONTENT-LENGTH'", b"POST /infer HTTP/1.1\r\nContent-Length: x\r\n\r\n"),
+        (414, "Request Line is too large (9014 > 8190)", b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n"),
+        (417, "Unable to comply with expectation: 'cake'", b"GET / HTTP/1.1\r\nExpect: cake\r\n\r\n"),
+        (431, "limit request headers fields", b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 101 + b"\r\n"),
+        (431, "the header is more than 65536 bytes (MAX_HEADER_BYTES)", b"GET / HTTP/1.1\r\nA: " + b"b" * 70_000),
+        (501, "Unsupported transfer coding: 'x'", b"GET / HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\n"),
+    ],
+)  # fmt: skip
+def test_what_is_no_request_is_refused_in_json(tiny_server: Server, status: int, error: str, sent: bytes) -> None:
+    counted = f'kindling_requests_total{{route="none",status="{status}"}}'
+    with closing(socket.create_connection((HOST, tiny_server.port), timeout=60)) as stream:
+        stream.sendall(sent)
+        response = http.client.HTTPResponse(stream)
+        response.begin()
+        answer = Answer(response.status, Headers(response.getheaders()), response.read())
+        assert stream.recv(10) == b""
+    assert (answer.status, answer.error) == (status, error)
+    assert answer.headers["Connection"] == "close"
+    assert counted in tiny_server.call("GET", "/metrics").body.decode()
+
+
+def test_a_long_header_is_taken_up_to_its_limit(tiny_server: Server, serve: Serve, tiny_onnx: Path) -> None:
+    """Tokens and cookies grow: 12 KB of them are no fault."""
+    for size in (12 * 1024, 60 * 1024):
+        assert tiny_server.call("GET", "/v2", headers={"Authorization": "x" * size}).status == 200
+    strict = serve(tiny_onnx, MAX_HEADER_BYTES="12000")
+    assert strict.call("GET", "/v2", headers={"Authorization": "x" * 11_000}).status == 200
+    answer = strict.call("GET", "/v2", headers={"Authorization": "x" * 12_000})
+    assert (answer.status, answer.error) == (431, "the header is more than 12000 bytes (MAX_HEADER_BYTES)")
+
+
+@pytest.mark.parametrize("path", ["/infer", INFER, "/v1/models/tiny:predict", "/events", "/", "/dead-letters"])
+@pytest.mark.parametrize("chunks", [b"zz\r\n", b"5\r\nhelloworld", b"-1\r\n\r\n", b"5\r\nhello\r\n;\r\n"])
+def test_a_malformed_chunk_is_a_bad_request(tiny_server: Server, path: str, chunks: bytes) -> None:
+    with closing(socket.create_connection((HOST, tiny_server.port), timeout=60)) as stream:
+        stream.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunks)
+        response = http.client.HTTPResponse(stream)
+        response.begin()
+        answer = Answer(response.status, Headers(response.getheaders()), response.read())
+    assert answer.status == 400
+    assert answer.error.startswith("the chunked body is malformed: ")
+    assert "Traceback" not in tiny_server.log
 
 
 def _stream(server: Server, head: str, chunks: Iterator[bytes]) -> bytes:

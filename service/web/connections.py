@@ -1,0 +1,186 @@
+"""Connections: those of the worker, in their states, each with its deadline; and the memory that they hold together."""
+
+import enum
+import select
+import socket
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from selectors import EVENT_READ, BaseSelector
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http.message import Request
+from gunicorn.workers.gthread import TConn
+
+from service.telemetry import Requests
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from service.web.incoming import Incoming
+
+# A sender that has taken longer gives way when memory or connections run out; else the newcomer is refused.
+PATIENCE_S = 1.0
+
+
+class State(enum.Enum):
+    """Of a connection. Only one that is HANDLED has a thread, or is about to.
+
+          first byte              last byte               no keep-alive             both have closed
+    IDLE ------------> RECEIVING -----------> HANDLED --------------------> CLOSING ---------------> gone
+     ^ | 100 s             |                   |   ^                           ^
+     | +-----> gone        |   keep-alive      |   | too slow, with a header:  |
+     +---------------------|-------------------+   | 408 by the application    |
+                           +-----------------------+                           |
+                           | no usable header, or too slow for one: 4xx        |
+                           +---------------------------------------------------+
+    """
+
+    IDLE = enum.auto()
+    RECEIVING = enum.auto()
+    HANDLED = enum.auto()
+    CLOSING = enum.auto()
+
+
+class ClientSocket(socket.socket):
+    """A socket that is never blocking, so that gunicorn need not switch it for each request and back.
+
+    Sending waits, but no longer than a client may take for its answer.
+    """
+
+    patience_s = 0.0
+
+    @classmethod
+    def of(cls, accepted: socket.socket, patience_s: float) -> "ClientSocket":
+        accepted.setblocking(False)
+        self = cls(accepted.family, accepted.type, accepted.proto, accepted.detach())
+        self.patience_s = patience_s
+        return self
+
+    def setblocking(self, _: bool, /) -> None:
+        """It stays as it is."""
+
+    def sendall(self, data: "ReadableBuffer", _flags: int = 0, /) -> None:
+        """Raises TimeoutError: the client does not take it."""
+        left, deadline = memoryview(data), time.monotonic() + self.patience_s
+        while left:
+            try:
+                left = left[self.send(left) :]
+            except BlockingIOError:
+                waiting = select.poll()
+                waiting.register(self, select.POLLOUT)
+                if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1e3):
+                    raise TimeoutError("the answer is not taken") from None
+
+
+class Connection(TConn):  # type: ignore[misc]
+    """gunicorn's, without its ways to read; it stands in for gunicorn's parser, too, as its request is there already."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.initialized = self.data_ready = True
+        self.parser = self
+        self.state = State.HANDLED
+        self.is_watched = False
+        self.began_s = 0.0
+        """When the first byte of `incoming` came."""
+        self.incoming: Incoming | None = None
+        self.early = b""
+        """What came behind the request that is being handled."""
+        self.held = 0
+        """Bytes in memory, as counted."""
+        self.requests = 0
+
+    def __next__(self) -> Request:
+        assert self.incoming is not None
+        return self.incoming.request
+
+    def finish_body(self, **_: object) -> bool:
+        """Whether the next request may follow: nothing of this one is left on the socket."""
+        return True
+
+
+class Connections:
+    """Used by one thread.
+
+    Args:
+        idle: gunicorn's own, which it closes when their time is over.
+        on_readable: called by the poller, with the connection and its socket.
+        requests: is told the figures.
+    """
+
+    def __init__(
+        self,
+        poller: BaseSelector,
+        idle: deque[Connection],
+        on_readable: Callable[[Connection, Any], None],
+        requests: Requests,
+    ) -> None:
+        self._poller = poller
+        self._idle = idle
+        self._on_readable = on_readable
+        self._requests = requests
+        # In the order of their deadlines, as every connection of a state has the same time.
+        self._until: dict[State, OrderedDict[Connection, float]] = {
+            State.RECEIVING: OrderedDict(),
+            State.CLOSING: OrderedDict(),
+        }
+
+    @property
+    def held_bytes(self) -> int:
+        """By requests, received and still coming."""
+        return self._requests.held_bytes
+
+    def move(self, conn: Connection, state: State, deadline: float = 0.0) -> None:
+        """Into `state`, until `deadline`.
+
+        One that is HANDLED stays with the poller: it seldom has more to say meanwhile, and so most requests on a kept
+        connection cost no call to the kernel for that.
+        """
+        before, conn.state = conn.state, state
+        if before is State.IDLE:
+            self._idle.remove(conn)
+        elif before in self._until:
+            del self._until[before][conn]
+        if state is State.IDLE:
+            conn.timeout = deadline
+            self._idle.append(conn)
+        elif state in self._until:
+            self._until[state][conn] = deadline
+        if state is not State.HANDLED and not conn.is_watched:
+            conn.is_watched = True
+            self._poller.register(conn.sock, EVENT_READ, partial(self._on_readable, conn))
+        self._requests.receiving = len(self._until[State.RECEIVING])
+
+    def unwatch(self, conn: Connection) -> None:
+        """The poller tells nothing more of it, until it is moved again."""
+        if conn.is_watched:
+            conn.is_watched = False
+            self._poller.unregister(conn.sock)
+
+    def count(self, conn: Connection) -> None:
+        """Note what it holds now."""
+        held = len(conn.early) + (conn.incoming.held if conn.incoming else 0)
+        self._requests.held_bytes += held - conn.held
+        conn.held = held
+
+    def overdue(self, state: State, at_latest: float = float("inf")) -> Iterator[Connection]:
+        """Those whose deadline, or `at_latest`, has passed; whoever asks moves each of them before the next."""
+        waiting, now = self._until[state], time.monotonic()
+        while waiting and now > min(waiting[conn := next(iter(waiting))], at_latest):
+            yield conn
+
+    def slowest(self) -> Connection | None:
+        """The one that has been sending the longest, and holds memory; None if all that do have just begun."""
+        begun_by = time.monotonic() - PATIENCE_S
+        for conn in self._until[State.RECEIVING]:
+            if conn.began_s > begun_by:
+                break
+            if conn.held:
+                return conn
+        return None
+
+    def dispensable(self) -> Connection | None:
+        """The one that has been idle, or else sending, the longest."""
+        return self._idle[0] if self._idle else self.slowest()

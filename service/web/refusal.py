@@ -1,0 +1,53 @@
+"""An error as the JSON that every error is, also where there is no application to say so yet."""
+
+import json
+
+from gunicorn.http import errors as http
+
+from service.errors import KindlingError, QueueFull
+from service.web.app import cut
+
+REASONS = {
+    400: "Bad Request",
+    403: "Forbidden",
+    408: "Request Timeout",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+"""Of every status that is answered before there is a request for the application."""
+
+_STATUSES: dict[type[Exception], int] = {
+    http.InvalidResponseHeader: 500,  # the application's fault, though gunicorn derives it from the client's
+    http.InvalidResponseHeaderName: 500,
+    http.ConfigurationProblem: 500,
+    http.UnsupportedTransferCoding: 501,
+    http.LimitRequestLine: 414,
+    http.LimitRequestHeaders: 431,
+    http.ExpectationFailed: 417,
+    http.ForbiddenProxyRequest: 403,
+    http.ParseException: 400,
+}
+
+
+def status_of(fault: BaseException) -> int:
+    """The HTTP status of an error of ours or of gunicorn's; 500 for any other."""
+    if isinstance(fault, KindlingError):
+        return fault.status
+    return next((status for kind, status in _STATUSES.items() if isinstance(fault, kind)), 500)
+
+
+def response(fault: BaseException) -> bytes:
+    """The whole HTTP response to a request that never became one; an unknown fault tells the client nothing."""
+    status = status_of(fault)
+    message = "internal error" if status == 500 else str(fault)
+    body = json.dumps({"error": cut(message)}).encode() + b"\n"
+    head = [f"HTTP/1.1 {status} {REASONS[status]}", "Connection: close", "Content-Type: application/json"]
+    if isinstance(fault, QueueFull):
+        head.append(f"Retry-After: {fault.retry_after_s}")
+    head.append(f"Content-Length: {len(body)}\r\n\r\n")
+    return "\r\n".join(head).encode() + body

@@ -1,0 +1,238 @@
+"""Worker: gunicorn's threads, of which a request gets one when all of it is there.
+
+One thread, gunicorn's main loop, accepts connections and reads from all of them without ever waiting for one. So 500
+senders that take a minute each cost 500 buffers and no thread, and what they hold is bounded (`MAX_BUFFERED_BYTES`).
+"""
+
+import errno
+import logging
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from gunicorn.http.errors import ParseException
+from gunicorn.http.message import Request
+from gunicorn.http.unreader import IterUnreader
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+
+from service.errors import BadRequest, KindlingError, NotReady, QueueFull, RequestTimeout
+from service.web import refusal
+from service.web.closing import last_connections
+from service.web.connections import ClientSocket, Connection, Connections, State
+from service.web.incoming import USUAL_READ, Incoming, Limits
+
+logger = logging.getLogger("kindling")
+
+# A caller may take so long to close its end after ours. Closed at once, what it still sends would reset the connection,
+# and with it our last answer.
+LINGER_S = 2.0
+# Of GRACEFUL_TIMEOUT_S: from then on nobody finishes sending, so that there is time left for answers.
+LAST_CALL = 0.8
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Everything but `handle`, `handle_request` and `handle_error` runs in the one thread of the main loop: no locks.
+
+    A stopping gthread worker leaves the connections that wait in the listen backlog, and those that still arrive while
+    it finishes its requests, to be reset. This one lets nobody begin to connect, takes those that have begun, and only
+    then closes the door.
+    """
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self._settings = settings = self.app.settings
+        self._limits = Limits(settings.max_header_bytes, settings.max_body_bytes)
+        self._last_call_s = float("inf")
+        self._connections = Connections(
+            self.poller, self.keepalived_conns, self._on_readable, self.wsgi.extensions["requests"]
+        )
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            self._last_call_s = time.monotonic() + LAST_CALL * self.cfg.graceful_timeout
+            self.wsgi.extensions["jobs"].stop()
+            for listener in self.sockets:
+                for _ in last_connections(listener):
+                    self.accept(listener)
+
+    def accept(self, listener: socket.socket) -> None:
+        try:
+            sock, client = listener.accept()
+        except OSError as fault:
+            if fault.errno in _OUT_OF_RESOURCES:
+                self._make_room()
+            elif fault.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                raise
+            return
+        self.nr_conns += 1
+        sock = ClientSocket.of(sock, self._settings.body_timeout_s)
+        # Many have sent their request already: then the poller is never asked about it.
+        self._on_readable(Connection(self.cfg, sock, client, listener.getsockname()), sock)
+
+    def handle_request(self, req: Request, conn: Connection) -> bool:
+        """A client that does not take its answer is left."""
+        try:
+            return bool(super().handle_request(req, conn))
+        except TimeoutError:
+            logger.warning("an answer was not taken within %d s (BODY_TIMEOUT_S)", self._settings.body_timeout_s)
+            return False
+
+    def handle_error(self, _req: Request | None, client: socket.socket, _addr: Any, exc: BaseException) -> None:
+        """As gunicorn's, in JSON."""
+        if refusal.status_of(exc) == 500:
+            logger.error("unexpected error", exc_info=exc)
+        with suppress(OSError):
+            client.send(refusal.response(exc))
+
+    def finish_request(self, conn: Connection, done: Any) -> None:
+        """A thread has answered, or has failed to."""
+        is_kept = not done.cancelled() and done.exception() is None and done.result()
+        early, conn.early, conn.incoming = conn.early, b"", None
+        self._connections.count(conn)
+        if not is_kept:
+            self._close(conn)
+        elif early:
+            self._receive(conn, early)
+        else:
+            self._wait(conn)
+
+    def murder_pending(self) -> None:
+        """Called by gunicorn after each turn of its loop, at least once a second."""
+        for conn in self._connections.overdue(State.RECEIVING, self._last_call_s):
+            self._time_out(conn)
+        for conn in self._connections.overdue(State.CLOSING):
+            self._drop(conn)
+        # One before it is full: gunicorn accepts nobody any more then, the kubelet with its probe included.
+        while self.nr_conns >= self.worker_connections - 1 and self._make_room():
+            pass
+
+    def _wait(self, conn: Connection) -> None:
+        """For the first byte of a request."""
+        wait_s = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
+        self._connections.move(conn, State.IDLE, time.monotonic() + wait_s)
+
+    def _on_readable(self, conn: Connection, sock: socket.socket) -> None:
+        if conn.state is State.HANDLED and conn.is_watched:
+            # What it sends ahead of our answer is read after that.
+            self._connections.unwatch(conn)
+            return
+        try:
+            data = sock.recv(conn.incoming.wanted if conn.incoming else USUAL_READ)
+        except BlockingIOError:
+            if conn.state is State.HANDLED:
+                self._wait(conn)
+        except OSError:
+            self._drop(conn)
+        else:
+            self._take(conn, data)
+
+    def _take(self, conn: Connection, data: bytes) -> None:
+        if conn.state is not State.CLOSING and data:
+            self._receive(conn, data)
+        elif conn.incoming and conn.incoming.request:
+            self._end(conn, BadRequest("the body ends too early: the connection was closed"))
+        elif not data:
+            self._drop(conn)
+
+    def _receive(self, conn: Connection, data: bytes) -> None:
+        incoming = conn.incoming or self._begin(conn)
+        try:
+            is_complete = incoming.feed(data)
+        except ParseException as fault:
+            self.log.warning("Invalid request from ip=%s: %s", conn.client[0], fault)
+            self._refuse(conn, fault)
+            return
+        self._connections.count(conn)
+        if self._connections.held_bytes > self._settings.max_buffered_bytes:
+            self._free_memory(conn)
+        if is_complete:
+            self._hand_over(conn)
+        elif conn.incoming:
+            self._await_rest(conn, incoming)
+
+    def _begin(self, conn: Connection) -> Incoming:
+        conn.requests += 1
+        conn.began_s = time.monotonic()
+        conn.incoming = Incoming(
+            self._limits, lambda header: Request(self.cfg, IterUnreader([header]), conn.client, conn.requests)
+        )
+        return conn.incoming
+
+    def _await_rest(self, conn: Connection, incoming: Incoming) -> None:
+        if conn.state is not State.RECEIVING:
+            self._connections.move(conn, State.RECEIVING, conn.began_s + self._settings.body_timeout_s)
+        if incoming.take_expectation():
+            with suppress(OSError):
+                conn.sock.send(CONTINUE)
+
+    def _hand_over(self, conn: Connection) -> None:
+        """To a thread, as soon as there is one."""
+        assert conn.incoming is not None
+        self._connections.move(conn, State.HANDLED)
+        conn.early = conn.incoming.complete()
+        self.enqueue_req(conn)
+
+    def _time_out(self, conn: Connection) -> None:
+        if self.alive:
+            self._end(conn, RequestTimeout(f"not received within {self._settings.body_timeout_s} s (BODY_TIMEOUT_S)"))
+        else:
+            self._end(conn, NotReady("the process is stopping: send it again"))
+
+    def _end(self, conn: Connection, fault: KindlingError) -> None:
+        """Answer without waiting for the rest."""
+        assert conn.incoming is not None
+        if conn.incoming.request is None:
+            self._refuse(conn, fault)
+        else:
+            conn.incoming.end(fault)
+            self._hand_over(conn)
+
+    def _refuse(self, conn: Connection, fault: Exception) -> None:
+        """Answer here: there is no request for the application."""
+        self.wsgi.extensions["requests"].refuse(refusal.status_of(fault))
+        self.handle_error(None, conn.sock, conn.client, fault)
+        self._close(conn)
+
+    def _close(self, conn: Connection) -> None:
+        """Say that there is no more to come, and wait for the caller to say so, too."""
+        conn.incoming = None
+        self._connections.count(conn)
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(conn)
+        else:
+            self._connections.move(conn, State.CLOSING, time.monotonic() + LINGER_S)
+
+    def _drop(self, conn: Connection) -> None:
+        conn.incoming = None
+        self._connections.count(conn)
+        self._connections.move(conn, State.HANDLED)
+        self._connections.unwatch(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _free_memory(self, conn: Connection) -> None:
+        """Refuse those that have been sending too long to be spared, or else `conn`, until the rest fits."""
+        fault = QueueFull("the memory for requests is full (MAX_BUFFERED_BYTES)", retry_after_s=1)
+        victim = None
+        while victim is not conn and self._connections.held_bytes > self._settings.max_buffered_bytes:
+            victim = self._connections.slowest() or conn
+            assert victim.incoming is not None
+            if victim.incoming.request is None:
+                self._refuse(victim, fault)
+            else:
+                victim.incoming.refuse(fault)
+                self._connections.count(victim)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle, or else sending, the longest; False if all have just come."""
+        victim = self._connections.dispensable()
+        if victim is not None:
+            self._drop(victim)
+        return victim is not None
