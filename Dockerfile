@@ -52,7 +52,8 @@ COPY --from=export /app/libtorch libtorch
 COPY --from=export /app/artifact artifact
 COPY model/__init__.py model/artifact.py model/
 COPY service service
-ENV HOST=0.0.0.0 PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch \
+# Every address of IPv6 and IPv4; of IPv4 alone where there is no IPv6.
+ENV HOST=:: PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch \
     PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONPATH=/app
 RUN python -m compileall -q --invalidation-mode unchecked-hash model service
 EXPOSE 8080

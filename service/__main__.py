@@ -1,5 +1,6 @@
 """`python -m service`: the checks that deserve one clear sentence, then gunicorn."""
 
+import errno
 import gc
 import socket
 import sys
@@ -7,7 +8,7 @@ import sys
 from model.artifact import Artifact, ArtifactError
 from service import web
 from service.runtime.preparation import Preparation
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, authority
 from service.telemetry import ledger
 
 
@@ -17,10 +18,10 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         artifact = Artifact.read(settings.model_dir)
-        _check_port(settings)
+        listener = _bound(settings)
         ledger.mark("python")
         preparation = Preparation(artifact, settings)
-        server = web.server.Server(settings)  # imports gunicorn, Flask and Pillow, while the libraries load
+        server = web.server.Server(settings, listener)  # imports gunicorn, Flask and Pillow, while the libraries load
         ledger.mark("imports")
         preparation.finish()
     except (SettingsError, ArtifactError, OSError) as fault:
@@ -29,21 +30,43 @@ def main() -> int:
     # What is there now stays: the worker's collections pass it over, and leave the pages that it shares with us alone.
     gc.freeze()
     gc.enable()
-    print(f"{artifact.name} on http://{settings.host}:{settings.port}", file=sys.stderr)
-    server.run()
+    print(f"{artifact.name} on http://{authority(settings.host, settings.port)}", file=sys.stderr)
+    try:
+        server.run()
+    except OSError as fault:  # another process, begun in the same moment, was the first to listen
+        print(f"cannot listen on {authority(settings.host, settings.port)} ({fault.strerror})", file=sys.stderr)
+        return 2
     return 0
 
 
-def _check_port(settings: Settings) -> None:
-    """Raise OSError with the remedy, where gunicorn would try five times and then give up."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as fault:
-            raise OSError(
-                f"cannot listen on {settings.host}:{settings.port} ({fault.strerror}): set PORT to a free port"
-            ) from None
+def _bound(settings: Settings) -> socket.socket:
+    """A socket that is bound, and refuses connections until gunicorn listens.
+
+    `::` is every address of both families. Where the kernel has no IPv6 it is every address of IPv4, so that one image
+    is right for every cluster.
+
+    Raises:
+        OSError: with the remedy, where gunicorn would try five times and then give up.
+    """
+    host, family = settings.host, socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.socket(family)
+    except OSError as fault:
+        if fault.errno != errno.EAFNOSUPPORT or host != "::":
+            raise OSError(f"cannot listen on {host}: {fault.strerror}") from None
+        host, listener = "0.0.0.0", socket.socket()  # noqa: S104 - what HOST asks for
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family == socket.AF_INET6:
+            # The default is the machine's (net.ipv6.bindv6only), and an address of one family is not affected.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, settings.port))
+    except OSError as fault:
+        listener.close()
+        raise OSError(
+            f"cannot listen on {authority(host, settings.port)} ({fault.strerror}): set PORT to a free port"
+        ) from None
+    return listener
 
 
 if __name__ == "__main__":

@@ -35,8 +35,11 @@ class Settings:
     """A field's name in upper case is its environment variable; `metadata["meaning"]` is its line in docs/reference.md."""
 
     model_dir: Path = _setting(DEFAULT_MODEL_DIR, "the artifact to serve: a folder written by `python -m model export`")
-    host: str = _setting("127.0.0.1", "address to listen on (the image sets `0.0.0.0`)")
+    host: str = _setting("127.0.0.1", "address to listen on; `::` is all of IPv6 and IPv4 (the image sets it)")
     port: int = _setting(8080, "port to listen on", 1)
+    trust_forwarded_prefix: bool = _setting(
+        False, "whether `X-Forwarded-Prefix` names a path that a proxy in front has taken off, for `Location`"
+    )
     request_threads: int = _setting(32, "requests handled at the same time; further connections wait", 1)
     runners: int = _setting(0, "model runs at the same time; 0: as many as the CPU quota allows", 0)
     run_threads: int = _setting(0, "threads of one run; 0: what the artifact measured as best", 0)
@@ -144,6 +147,11 @@ class Settings:
                 (setting.name.upper(), "" if default in (None, ()) else str(default), setting.metadata["meaning"])
             )
         return rows
+
+
+def authority(host: str, port: int) -> str:
+    """Both as a URL has them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_of_s3(url: str) -> bool:

@@ -7,7 +7,7 @@ from service.jobs.delivery import Embedded, Nobody, Sink
 from service.jobs.lease import Leases
 from service.jobs.store import JobStore
 from service.jobs.work import Work
-from service.settings import Settings
+from service.settings import Settings, authority
 
 # Deliveries of the embedded delivery at the same time, for each runner: one is decoded while another is run.
 PER_RUNNER = 2
@@ -43,6 +43,6 @@ def _delivery(settings: Settings, store: JobStore, runners: int) -> Sink | Embed
         return Sink(settings.k_sink, settings.k_ce_overrides, timeout_s)
     if not settings.embedded_delivery:
         return Nobody()
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104
-    url = settings.delivery_url or f"http://{host}:{settings.port}/events"
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    url = settings.delivery_url or f"http://{authority(host, settings.port)}/events"
     return Embedded(store, url, PER_RUNNER * runners, timeout_s)

@@ -35,6 +35,12 @@ def create_app(
     """
     runtime = runtime or Runtime(Artifact.read(settings.model_dir), settings, on_failure)
     app = Flask("service", static_folder=None)
+    # `/infer/` is `/infer`, and no redirect, which few clients follow with a body.
+    app.url_map.strict_slashes = False
+    if settings.trust_forwarded_prefix:
+        from werkzeug.middleware.proxy_fix import ProxyFix
+
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     jobs = Jobs(runtime, settings)

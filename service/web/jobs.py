@@ -50,7 +50,7 @@ def later(call: Call, content_type: str) -> Response | None:
         applied.append(f"wait={waited_s:.0f}")
     response = _finished(job) if job.is_final else _described(job)
     response.headers["Preference-Applied"] = ", ".join(applied)
-    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Location"] = f"{request.script_root}/jobs/{job.id}"
     if not job.is_final:
         response.status_code = 202
     return response
@@ -88,7 +88,7 @@ def list_jobs() -> Response:
     found = _kept().store.page(status, int(limit) + 1, _cursor())
     page, more = found[: int(limit)], len(found) > int(limit)
     cursor = f"{page[-1].created_s!r}-{page[-1].id}" if more else None
-    return jsonify(jobs=[_view(each) for each in page], next=cursor)
+    return jsonify(jobs=[_view(each, request.script_root) for each in page], next=cursor)
 
 
 @routes.delete("/jobs/<job_id>")
@@ -175,14 +175,17 @@ def _finished(found: Job) -> Response:
 
 
 def _described(found: Job) -> Response:
-    response = jsonify(_view(found))
+    response = jsonify(_view(found, request.script_root))
     if not found.is_final:
         response.headers["Retry-After"] = "1"
     return response
 
 
-def _view(found: Job) -> dict[str, Any]:
-    """A job as JSON; its result in it when that is JSON, else where to get it."""
+def _view(found: Job, root: str) -> dict[str, Any]:
+    """A job as JSON; its result in it when that is JSON, else where to get it.
+
+    `root` is the path that a trusted proxy has taken off.
+    """
     event = {"source": found.source, "id": found.event_id}
     view: dict[str, Any] = {"id": found.id, "status": found.status, "attempts": found.attempts, "event": event}
     for name, seconds in (("created", found.created_s), ("updated", found.updated_s), ("expires", found.expires_s)):
@@ -190,7 +193,7 @@ def _view(found: Job) -> dict[str, Any]:
     if found.error is not None:
         view["error"] = {"code": found.error_code, "message": found.error}
     if found.status == "succeeded":
-        view["result_url"] = f"/jobs/{found.id}/result"
+        view["result_url"] = f"{root}/jobs/{found.id}/result"
     if found.result is not None and found.result.content_type == "application/json":
         view["result"] = json.loads(found.result.body)
     return view
@@ -202,10 +205,11 @@ def _stream(jobs: Jobs, job_id: str) -> Response:
     if found.is_final and seen == _event_id(found):
         return Response(status=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Response(_events(jobs.follow(job_id, _longest_s()), seen), content_type="text/event-stream", headers=headers)
+    followed = _events(jobs.follow(job_id, _longest_s()), seen, request.script_root)
+    return Response(followed, content_type="text/event-stream", headers=headers)
 
 
-def _events(found: Iterator[Job | None], seen: str | None) -> Iterator[str]:
+def _events(found: Iterator[Job | None], seen: str | None, root: str) -> Iterator[str]:
     """Each job as an event, named after its status; a comment where there is no news, `reconnect` where it goes on."""
     yield f"retry: {RETRY_MS}\n\n"
     is_final = False
@@ -214,7 +218,7 @@ def _events(found: Iterator[Job | None], seen: str | None) -> Iterator[str]:
             yield ": no news\n\n"
         else:
             is_final = each.is_final
-            yield f"event: {each.status}\nid: {_event_id(each)}\ndata: {json.dumps(_view(each))}\n\n"
+            yield f"event: {each.status}\nid: {_event_id(each)}\ndata: {json.dumps(_view(each, root))}\n\n"
     if not is_final:
         # Without an id: the client comes again with that of the last job that it was told.
         yield f'event: reconnect\ndata: {{"retry_ms": {RETRY_MS}}}\n\n'

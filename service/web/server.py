@@ -2,6 +2,7 @@
 
 import os
 import resource
+import socket
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
@@ -23,14 +24,15 @@ OTHER_FILES = 256
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """`run()` serves until SIGTERM."""
+    """`run()` serves until SIGTERM, on a socket that is bound already."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self.settings = settings
+        self._listener = listener
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in _options(self.settings).items():
+        for name, value in _options(self.settings, self._listener).items():
             self.cfg.set(name, value)
 
     def load(self) -> "Flask":
@@ -54,10 +56,10 @@ def _max_connections() -> int:
     return max(allowed - OTHER_FILES, allowed // 2)
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def _options(settings: Settings, listener: socket.socket) -> dict[str, Any]:
     level = settings.log_level.upper()
     return {
-        "bind": f"{settings.host}:{settings.port}",
+        "bind": f"fd://{listener.detach()}",
         # One model in memory; the runners inside the worker use all of the CPU quota.
         "workers": 1,
         "worker_class": "service.web.worker.Worker",
@@ -65,6 +67,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         "worker_connections": _max_connections(),
         "limit_request_line": 8190,  # gunicorn's largest
         "limit_request_field_size": settings.max_header_bytes,
+        # Names of headers that a client could set our own path with, through any proxy on this machine.
+        "forwarder_headers": "",
         # Longer than the 90 s for which Go's HTTP clients, Knative's queue-proxy among them, keep an idle connection:
         # the side that reuses a connection must be the one to close it.
         "keepalive": 100,

@@ -24,7 +24,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "model_dir": Path("elsewhere"), "host": "0.0.0.0", "port": 65535, "request_threads": 7, "runners": 3,
         "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
         "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "body_timeout_s": 8, "max_body_bytes": 1000,
-        "max_buffered_bytes": 5000, "max_header_bytes": 600, "max_request_items": 5,
+        "max_buffered_bytes": 5000, "max_header_bytes": 600, "trust_forwarded_prefix": True, "max_request_items": 5,
         "max_image_pixels": 100, "image_formats": ("PNG", "TIFF"), "database_url": "sqlite:///jobs",
         "database_pool_size": 4, "job_ttl_s": 60, "max_job_streams": 5,
         "max_result_bytes": 2000, "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}",

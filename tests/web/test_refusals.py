@@ -123,7 +123,7 @@ def test_an_unknown_model_is_not_found(tiny_server: Server, method: str, path: s
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/v2/models/tiny/versions/2", "/v2/models/tiny/versions/2/infer", "/infer/"]
+    "path", ["/nothing", "/v2/models/tiny/versions/2", "/v2/models/tiny/versions/2/infer", "/infer/x"]
 )
 def test_an_unknown_route_is_not_found_in_json(tiny_server: Server, path: str) -> None:
     answer = tiny_server.call("GET", path)
@@ -145,6 +145,20 @@ def test_a_wrong_method_is_told_the_right_ones(tiny_server: Server, method: str,
     assert answer.status == 405
     assert answer.error
     assert set(answer.headers["Allow"].split(", ")) == allowed
+
+
+def test_a_slash_at_the_end_of_a_path_changes_nothing(tiny_server: Server) -> None:
+    picture = png(20, 20)
+    for path in ("/infer", "/infer/"):
+        assert tiny_server.call("PUT", path, picture).json == tiny_server.call("POST", "/infer", picture).json
+    for path in ("/v2", "/v2/health/ready", "/v2/models/tiny", "/v2/models/tiny/versions/1", "/v1/models", "/metrics",
+                 "/events/schema"):  # fmt: skip
+        answer = tiny_server.call("GET", path + "/")
+        assert answer.status == 200
+        assert path == "/metrics" or answer.body == tiny_server.call("GET", path).body
+    predicted = {"instances": [[[[0, 0, 0]] * SIDE] * SIDE]}
+    assert tiny_server.call("POST", "/v1/models/tiny:predict/", predicted).status == 200
+    assert tiny_server.call("POST", f"{INFER}/", _asked()).status == 200
 
 
 BARE_LF = "Invalid HTTP request line: 'bare LF as line terminator'"
