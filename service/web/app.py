@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flask import Flask, Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model.artifact import Artifact
 from service import __version__
@@ -38,8 +39,6 @@ def create_app(
     # `/infer/` is `/infer`, and no redirect, which few clients follow with a body.
     app.url_map.strict_slashes = False
     if settings.trust_forwarded_prefix:
-        from werkzeug.middleware.proxy_fix import ProxyFix
-
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]

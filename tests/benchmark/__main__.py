@@ -16,6 +16,7 @@ from tests.benchmark import (
     photo,
     picture,
     report,
+    slow,
     start,
     throughput,
 )
@@ -55,7 +56,7 @@ def _places(folder: Path, only: str | None, missing: list[str]) -> Places:
     for path in artifacts.values():
         Artifact.read(path)
     pythons = {}
-    if only in (None, "throughput", BENCH.apart):
+    if only in (None, "throughput", "slow", BENCH.apart):
         load.check()
     if only in (None, "throughput"):
         pythons = environments.install(folder, missing)
@@ -73,6 +74,8 @@ def _measure(samples: Samples, places: Places, logs: Path, arguments: argparse.N
             samples.served = throughput.measure(places, logs, arguments.load_rounds, arguments.seconds, samples.missing)
         elif part == "forward":
             samples.forward = forward.measure(places, arguments.forward_rounds)
+        elif part == "slow":
+            samples.slowed = slow.measure(places, logs, arguments.load_rounds, arguments.seconds)
         elif part == BENCH.apart:
             samples.limited = limits.measure(places, arguments.load_rounds, arguments.seconds)
         else:

@@ -32,10 +32,10 @@ class Parts:
 
 
 BENCH = Parts(
-    usual=("start", "throughput", "forward", "lambda"),
+    usual=("start", "throughput", "forward", "lambda", "slow"),
     apart="docker",
     always=(),
-    needs={"throughput": ("wrk",), "docker": ("wrk", "docker")},
+    needs={"throughput": ("wrk",), "slow": ("wrk",), "docker": ("wrk", "docker")},
 )
 CLUSTER = Parts(
     usual=("cold", "scale", "warm", "later", "size"),

@@ -9,6 +9,7 @@ from tests.benchmark.forward import Forward
 from tests.benchmark.limits import Limited, limited
 from tests.benchmark.lineup import EAGER, ENGINES, HELLO, LAMBDA_EAGER, LITSERVE, MOSEC, loop, on_lambda, ours
 from tests.benchmark.on_lambda import Woken
+from tests.benchmark.slow import CONCURRENCY, CONNECTIONS, Slowed
 from tests.benchmark.start import Started
 from tests.benchmark.throughput import Served
 
@@ -26,6 +27,7 @@ class Samples:
     forward: dict[str, list[Forward]] = field(default_factory=dict)
     woken: dict[str, list[Woken]] = field(default_factory=dict)
     limited: dict[str, list[Limited]] = field(default_factory=dict)
+    slowed: list[Slowed] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
@@ -47,7 +49,7 @@ class Ratio:
 def ratios(samples: Samples) -> list[Ratio]:
     """Every ratio that has a target and whose two sides were measured."""
     found = [*_starts(samples), *_throughputs(samples), *_forwards(samples), *_memories(samples), *_wakes(samples)]
-    found += _limits(samples)
+    found += [*_limits(samples), *_slows(samples)]
     return [each for each in found if each is not None]
 
 
@@ -127,6 +129,16 @@ def _limits(samples: Samples) -> list[Ratio | None]:
             )
         rows.append(ratio(f"p99, {one} by 2 runners", pair(samples.limited, one, unaware), p99, 1.0, at_most=True))
     return rows
+
+
+def _slows(samples: Samples) -> list[Ratio | None]:
+    rows = [(each.beside.per_s, each.alone.per_s) for each in samples.slowed]
+    waits = [(each.live_ms, 1000.0) for each in samples.slowed]
+    what = f"throughput at concurrency {CONCURRENCY}, beside {CONNECTIONS} slow connections by alone"
+    return [
+        ratio(what, rows, lambda per_s: per_s, 0.9, at_most=False),
+        ratio("longest wait of the liveness probe beside them, by 1 s", waits, lambda ms: ms, 1.0, at_most=True),
+    ]
 
 
 def pair(found: Mapping[str, Sequence[T | None]], one: str, other: str) -> list[tuple[T, T]]:

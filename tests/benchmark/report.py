@@ -5,7 +5,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from tests.benchmark import limits
+from tests.benchmark import limits, slow
 from tests.benchmark.figures import AT, Ratio, Samples
 from tests.benchmark.process import Memory
 from tests.benchmark.throughput import CONCURRENCIES
@@ -30,6 +30,10 @@ LAMBDA = (
 DOCKER = (
     "docker run --memory 512m: requests a second, p50 and p99 in ms, medians; and the most memory, MB",
     ("side", *(f"at {each}" for each in limits.CONCURRENCIES), "memory", "failed"),
+)
+SLOW = (
+    f"At concurrency {slow.CONCURRENCY} beside {slow.CONNECTIONS} connections that send a byte every {slow.PAUSE_S:.0f} s",
+    ("round", "alone: per s", "p99 ms", "beside: per s", "p99 ms", "probe's longest wait, ms", "of them cut"),
 )
 RATIOS = ("Ratios", ("what", "median of rounds", "of bests", "target", ""))
 
@@ -57,6 +61,8 @@ def text(samples: Samples, ratios: Sequence[Ratio], machine: dict[str, Any]) -> 
         parts.append(table(*LAMBDA, _wakes(samples)))
     if samples.limited:
         parts.append(table(*DOCKER, _limits(samples)))
+    if samples.slowed:
+        parts.append(table(*SLOW, _slows(samples)))
     parts.append(table(*RATIOS, map(ratio_row, ratios)))
     if samples.missing:
         parts.append("Missing\n" + "\n".join(f"  {each}" for each in samples.missing))
@@ -122,6 +128,12 @@ def _limits(samples: Samples) -> Iterable[tuple[str, ...]]:
             cells.append("{:.1f} {:.0f} {:.0f}".format(*map(median, values)))
         failed = sum(load.failed for each in found for load in each.loads)
         yield name, *cells, f"{max(each.peak_mb for each in found):.0f}", str(failed)
+
+
+def _slows(samples: Samples) -> Iterable[tuple[str, ...]]:
+    for number, each in enumerate(samples.slowed, 1):
+        loads = [text for load in (each.alone, each.beside) for text in (f"{load.per_s:.1f}", f"{load.p99_ms:.0f}")]
+        yield str(number), *loads, f"{each.live_ms:.0f}", str(each.cut)
 
 
 def ratio_row(ratio: Ratio) -> tuple[str, ...]:
