@@ -89,7 +89,7 @@ def _trickle(sockets: set[socket.socket], over: threading.Event) -> None:
             # One that can be read was answered, and is of no more use.
             for key, _ in selector.select(0):
                 selector.unregister(key.fileobj)
-                sockets.discard(key.fileobj)  # type: ignore[arg-type]
+                sockets.discard(key.fileobj)
             for each in sockets:
                 each.send(b"\0")
 

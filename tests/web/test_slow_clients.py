@@ -122,9 +122,9 @@ def test_what_waits_in_memory_is_bounded_and_the_slowest_gives_way(serve: Serve,
     assert [each.status for each in answers[3:]] == [200, 200, 200]
     refused = [each for each in answers[:3] if each.status == 429]
     assert len(refused) == 2
-    for each in refused:
-        assert each.error == "the memory for requests is full (MAX_BUFFERED_BYTES)"
-        assert each.headers["Retry-After"] == "1"
+    for answer in refused:
+        assert answer.error == "the memory for requests is full (MAX_BUFFERED_BYTES)"
+        assert answer.headers["Retry-After"] == "1"
     eventually(lambda: _gauge(server, "kindling_request_bytes") == 0, START_S)
 
 
