@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from model.artifact import Artifact, ArtifactError
+from model.artifact import Artifact, ArtifactError, TensorSpec
 
 
 def main() -> int:
@@ -24,7 +24,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("aoti", "onnx", "auto"), default="aoti", help="auto: the faster of both")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--cpu", choices=("x86-64-v3", "native"), default="x86-64-v3", help="CPU to compile for")
-    parser.add_argument("--weights", default="", metavar="FILE", help="a state dict, or `none` for untrained weights")
+    parser.add_argument(
+        "--weights",
+        default="",
+        metavar="FILE",
+        help="a state dict, or `none` for untrained weights",
+    )
     parser.add_argument(
         "--batch-sizes", type=_numbers, default=(1, 4), metavar="N,N", help="to measure; kept where it pays (1,4)"
     )
@@ -48,6 +53,7 @@ def _tolerance(text: str) -> float:
 
 def _export(arguments: argparse.Namespace) -> int:
     from model.catalog import CatalogError
+    from model.contract import ContractError
     from model.cpus import CpuError
     from model.export import ExportError, Request, export
     from model.measure import MeasureError
@@ -56,7 +62,7 @@ def _export(arguments: argparse.Namespace) -> int:
     options = {key: value for key, value in vars(arguments).items() if key != "run"}
     try:
         artifact = export(Request(**options))
-    except (CatalogError, CpuError, ExportError, MeasureError, ParityError) as fault:
+    except (CatalogError, ContractError, CpuError, ExportError, MeasureError, ParityError, OSError) as fault:
         print(f"export failed: {fault}", file=sys.stderr)
         return 1
     print(describe(artifact))
@@ -81,11 +87,8 @@ def describe(artifact: Artifact) -> str:
     lines = [
         f"{artifact.name}: {artifact.engine} {artifact.precision} in {artifact.path} ({size:.1f} MiB)",
         f"  digest   {artifact.digest}",
-        *(f"  input    {each.name} {each.datatype} [N, {', '.join(map(str, each.shape))}]" for each in artifact.inputs),
-        *(
-            f"  output   {each.name} {each.datatype} [N, {', '.join(map(str, each.shape))}]"
-            for each in artifact.outputs
-        ),
+        *(f"  input    {_tensor(each)}" for each in artifact.inputs),
+        *(f"  output   {_tensor(each)}" for each in artifact.outputs),
         f"  labels   {len(artifact.labels)}",
         f"  picture  {_picture(artifact)}",
         f"  CPU      {artifact.cpu.name}",
@@ -104,6 +107,10 @@ def describe(artifact: Artifact) -> str:
             for row in rows
         ]
     return "\n".join(lines)
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.datatype} [{', '.join(map(str, ('N', *spec.shape)))}]"
 
 
 def _picture(artifact: Artifact) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from model.artifact import ImageSpec
+from model.faults import told
 
 DEFAULT = "efficientnet_lite0"
 
@@ -23,15 +24,19 @@ class CatalogError(Exception):
 class Model:
     """What a function `path/to/file.py:function` returns.
 
-    `module` takes the tensors of `inputs` in their order and returns a tensor, or a tuple with one for each name in
-    `outputs`. The first dimension of every tensor is the batch. `inputs` are examples of one item: their names,
-    datatypes and shapes go into the artifact. With `image`, encoded pictures are accepted for the first input, which
-    is then UINT8 [1, height, width, 3]; with `labels`, the first output holds one score for each label.
+    `module` takes the tensors of `inputs` in their order, but for those that its forward takes by name only. `inputs`
+    are examples of one item: their names, datatypes and shapes go into the artifact. The first dimension of every
+    tensor is the batch. With `image`, encoded pictures are accepted for the first input, which is then UINT8
+    [1, height, width, 3]; with `labels`, the first output holds one score for each label.
+
+    A dict, dataclass or namedtuple that the module returns gives its outputs their names, and `outputs` may choose some
+    of them, in its own order. A tensor or a tuple of them has no names: `outputs` gives them, else they are `output`, or
+    `output_0`, `output_1` and so on.
     """
 
     module: torch.nn.Module
     inputs: dict[str, torch.Tensor]
-    outputs: Sequence[str] = ("output",)
+    outputs: Sequence[str] = ()
     name: str = ""
     labels: Sequence[str] = ()
     image: ImageSpec | None = None
@@ -126,11 +131,17 @@ def _own(path: Path, function: str, weights: str) -> Model:
     assert location is not None
     assert location.loader is not None
     module = importlib.util.module_from_spec(location)
-    location.loader.exec_module(module)
+    try:
+        location.loader.exec_module(module)
+    except Exception as fault:
+        raise CatalogError(f"{path} cannot be imported: {told(fault)}") from fault
     make: Callable[[], Any] | None = getattr(module, function, None)
     if not callable(make):
         raise CatalogError(f"{path} has no function {function!r}")
-    found = make()
+    try:
+        found = make()
+    except Exception as fault:
+        raise CatalogError(f"{path}:{function} failed: {told(fault)}") from fault
     if not isinstance(found, Model):
         raise CatalogError(f"{path}:{function} returned {type(found).__name__}, wanted model.catalog.Model")
     _load_weights(found.module, weights or "none")

@@ -13,17 +13,12 @@ import torch
 from model import catalog, cpus, parity
 from model.artifact import Artifact, CpuSpec, Defaults, Program, TensorSpec
 from model.catalog import Model
+from model.contract import DATATYPES, ready
 from model.lower import lower_aoti, lower_onnx
 from model.precision import in_precision
 from model.progress import step
 from model.selection import best_plan, candidates, keep
 from service.runtime.cpu import quota
-
-DATATYPES = {
-    torch.bool: "BOOL", torch.uint8: "UINT8", torch.uint16: "UINT16", torch.uint32: "UINT32", torch.uint64: "UINT64",
-    torch.int8: "INT8", torch.int16: "INT16", torch.int32: "INT32", torch.int64: "INT64",
-    torch.float16: "FP16", torch.bfloat16: "BF16", torch.float32: "FP32", torch.float64: "FP64",
-}  # fmt: skip
 
 
 class ExportError(Exception):
@@ -50,7 +45,7 @@ def export(request: Request) -> Artifact:
 
     Raises:
         ExportError: the model cannot be exported, or its answers differ from eager PyTorch's.
-        CatalogError, CpuError: as the model and the CPU are looked up.
+        CatalogError, ContractError, CpuError: as the model and the CPU are looked up.
     """
     _check_output(request)
     cpu = cpus.resolve(request.cpu)
@@ -60,8 +55,7 @@ def export(request: Request) -> Artifact:
             f"  note: {cpu.name} here has no bfloat16 instructions: expect bf16 to be slower than fp32", file=sys.stderr
         )
     with step(f"load {request.name}"):
-        model = catalog.load(request.name, request.weights)
-        model.module.eval()
+        model = ready(catalog.load(request.name, request.weights))
     with step("answers of eager PyTorch"):
         reference = parity.reference(model)
     request.output.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +110,7 @@ def _draft(request: Request, model: Model, cpu: CpuSpec, reference: parity.Refer
 
 def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
     """The draft with its programs compiled into its folder."""
+    _check_datatypes(draft)
     draft.path.mkdir()
     example = tuple(model.inputs.values())
     module = in_precision(model, request.precision)
@@ -123,8 +118,7 @@ def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
     try:
         if draft.engine == "onnx":
             with step("export to ONNX"):
-                names = ([spec.name for spec in draft.inputs], [spec.name for spec in draft.outputs])
-                lower_onnx(module, example, names, draft.path / "model.onnx")
+                lower_onnx(module, model.inputs, model.outputs, draft.path / "model.onnx")
             programs.append(Program("model.onnx", 0, 0))
             draft = replace(draft, cpu=CpuSpec("any"))
         else:
@@ -140,6 +134,12 @@ def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
             f"{draft.name} cannot be exported for {draft.engine} ({type(fault).__name__}):\n" + "\n".join(reasons)
         ) from fault
     return replace(draft, programs=tuple(programs))
+
+
+def _check_datatypes(draft: Artifact) -> None:
+    for spec in (*draft.inputs, *draft.outputs):
+        if draft.engine == "onnx" and spec.datatype == "BF16":
+            raise ExportError(f"{spec.name!r} is bfloat16, which ONNX Runtime does not take from Python: --engine aoti")
 
 
 def _replace(new: Path, output: Path) -> None:

@@ -3,14 +3,14 @@
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from model.artifact import CpuSpec
+from model.contract import Tensors
 from model.padding import fold_padding
-
-Inputs = tuple[torch.Tensor, ...]
 
 
 class _Contiguous(torch.nn.Module):
@@ -20,13 +20,11 @@ class _Contiguous(torch.nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, *inputs: torch.Tensor) -> Inputs:
-        results = self.module(*inputs)
-        several = results if isinstance(results, (tuple, list)) else (results,)
-        return tuple(each.contiguous() for each in several)
+    def forward(self, *inputs: torch.Tensor) -> Tensors:
+        return tuple(each.contiguous() for each in self.module(*inputs))
 
 
-def lower_aoti(module: torch.nn.Module, inputs: Inputs, library: Path, threads: int, cpu: CpuSpec) -> None:
+def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads: int, cpu: CpuSpec) -> None:
     """Compile for exactly the shapes of `inputs` and runs of `threads` threads.
 
     Batch and threads are fixed because oneDNN packs the weights for them: a static batch with frozen weights takes
@@ -58,21 +56,26 @@ def lower_aoti(module: torch.nn.Module, inputs: Inputs, library: Path, threads: 
     library.chmod(0o644)
 
 
-def lower_onnx(module: torch.nn.Module, inputs: Inputs, names: tuple[list[str], list[str]], graph: Path) -> None:
-    """Export for any batch, and save the graph with the optimisations that hold on every CPU."""
+def lower_onnx(module: torch.nn.Module, inputs: dict[str, torch.Tensor], outputs: Sequence[str], graph: Path) -> None:
+    """Export for any batch, and save the graph with the optimisations that hold on every CPU.
+
+    The engine knows inputs and outputs by their order. Their names get a prefix in the graph, where a name stands once:
+    an output called as an input or as some node in between (`add`, `mul`) would make it invalid.
+    """
     import onnxruntime
 
     batch = torch.export.Dim("batch", min=1, max=4096)
-    two = tuple(torch.cat([each, each]) for each in inputs)
+    two = tuple(torch.cat([each, each]) for each in inputs.values())
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
             two,
-            input_names=names[0],
-            output_names=names[1],
+            input_names=[f"inputs.{name}" for name in inputs],
+            output_names=[f"outputs.{name}" for name in outputs],
             dynamo=True,
-            dynamic_shapes=(tuple({0: batch} for _ in two),) if len(two) > 1 else ({0: batch},),
+            # The module takes *inputs, which is one argument to the exporter.
+            dynamic_shapes=(tuple({0: batch} for _ in two),),
             verbose=False,
         )
         assert program is not None

@@ -4,6 +4,7 @@
 """
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,10 +53,14 @@ def measure(folder: Path, plan: Plan, questions: list[Item]) -> Report:
         command = [sys.executable, "-m", "model.measure", str(folder), json.dumps(asdict(plan)), str(asked)]
         done = subprocess.run([*command, str(answered)], capture_output=True, text=True, check=False)
         if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+            reason = (done.stderr.strip().splitlines() or [_ended(done.returncode)])[-1]
             raise MeasureError(f"{artifact.name} does not run on {artifact.engine}: {reason}")
         answers = _split(answered.read_bytes(), [spec.item_bytes for spec in artifact.outputs])
         return Report(**json.loads(done.stdout.splitlines()[-1]), answers=answers)
+
+
+def _ended(code: int) -> str:
+    return f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
 
 
 def _split(blob: bytes, sizes: list[int]) -> list[Item]:

@@ -9,6 +9,8 @@ import torch
 from model import pictures
 from model.artifact import Artifact
 from model.catalog import Model
+from model.contract import Tensors, check_outputs
+from model.faults import told
 from service.protocol.tensor import Item
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 1e-1}
@@ -37,26 +39,48 @@ class Reference:
 
 
 def reference(model: Model) -> Reference:
-    """Ask the model in eager mode, in batches of 1 and of 8, which must agree with each other.
+    """Ask a model that is `ready` in eager mode, in batches of 1 and of 8, which must agree with each other.
 
     Raises:
-        ParityError: the module does not do what `Model` says of it.
+        ParityError: an item's answer is not its own.
+        ContractError: an output of a batch has not one row for each item.
     """
     rows = _real(model) + _random(model)
     eights = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     with torch.no_grad():
         ones = [_ask(model, row) for row in rows]
         batched = [_ask(model, tuple(torch.cat(column) for column in zip(*eight, strict=True))) for eight in eights]
-    outputs = tuple(torch.cat(column) for column in zip(*ones, strict=True))
+    outputs = tuple(_stack(name, column) for name, column in zip(model.outputs, zip(*ones, strict=True), strict=True))
     in_eights = (torch.cat(column) for column in zip(*batched, strict=True))
     for name, one, eight in zip(model.outputs, outputs, in_eights, strict=True):
         if one.shape != eight.shape or difference(eight, one) > TOLERANCES["fp32"]:
-            raise ParityError(
-                f"output {name!r} of an item depends on the other items of its batch: it cannot be batched"
-            )
+            raise ParityError(_why(model, name, rows, ones))
     answers: list[Item] = [tuple(raw(output[index]) for output in outputs) for index in range(len(rows))]
     questions: list[Item] = [tuple(raw(each) for each in row) for row in rows]
     return Reference(questions, answers, outputs, len(_real(model)))
+
+
+def _stack(name: str, items: Tensors) -> torch.Tensor:
+    shapes = {tuple(each.shape[1:]) for each in items}
+    if len(shapes) > 1:
+        raise ParityError(
+            f"output {name!r} has another shape for each item ({' or '.join(str(list(each)) for each in sorted(shapes))}): "
+            "pad it to one that holds them all"
+        )
+    return torch.cat(items)
+
+
+def _why(model: Model, name: str, rows: list[Tensors], before: list[Tensors]) -> str:
+    """Why an item got another answer in a batch than alone, having asked each alone once more."""
+    with torch.no_grad():
+        again = [_ask(model, row) for row in rows]
+    pairs = [pair for new, old in zip(again, before, strict=True) for pair in zip(new, old, strict=True)]
+    if any(new.shape != old.shape or difference(new, old) > TOLERANCES["fp32"] for new, old in pairs):
+        return (
+            "the same input gets another answer at each call: the module is random (a dropout that eval() does not "
+            "end?) or keeps something from call to call"
+        )
+    return f"output {name!r} of an item depends on the other items of its batch: it cannot be batched"
 
 
 def check(artifact: Artifact, answers: list[Item], wanted: Reference) -> float:
@@ -92,9 +116,10 @@ def write_self_test(artifact: Artifact, wanted: Reference) -> None:
 
 
 def difference(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    """max |got - wanted| / (1 + |wanted|); infinite when either is not a number."""
+    """max |got - wanted| / (1 + |wanted|), 0 for the same infinity; infinite when either is not a number."""
     got, wanted = got.to(torch.float64), wanted.to(torch.float64)
-    value = float(((got - wanted).abs() / (1 + wanted.abs())).max()) if got.numel() else 0.0
+    relative = torch.where(got == wanted, 0.0, (got - wanted).abs() / (1 + wanted.abs()))
+    value = float(relative.max()) if got.numel() else 0.0
     return math.inf if math.isnan(value) else value
 
 
@@ -102,35 +127,41 @@ def raw(tensor: torch.Tensor) -> bytes:
     return bytes(tensor.contiguous().view(-1).view(torch.uint8).numpy())
 
 
-def _ask(model: Model, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    results = model.module(*inputs)
-    results = results if isinstance(results, (tuple, list)) else (results,)
-    if len(results) != len(model.outputs):
-        raise ParityError(f"the module returns {len(results)} tensors for outputs {list(model.outputs)}")
-    if any(len(each) != len(inputs[0]) for each in results):
-        raise ParityError("the first dimension of an output is not the batch")
-    return tuple(results)
+def _ask(model: Model, inputs: Tensors) -> Tensors:
+    try:
+        results: Tensors = model.module(*inputs)
+    except Exception as fault:
+        raise ParityError(f"the module fails on {len(inputs[0])} random items: {told(fault)}") from fault
+    check_outputs(model.outputs, results, len(inputs[0]))
+    return results
 
 
-def _real(model: Model) -> list[tuple[torch.Tensor, ...]]:
+def _real(model: Model) -> list[Tensors]:
+    """The pictures for the first input; any others are as in `_random`."""
     if model.image is None:
         return []
-    (example,) = model.inputs.values()
-    return [
-        (torch.frombuffer(bytearray(item), dtype=torch.uint8).reshape(example.shape),)
-        for item in pictures.items(model.image)
+    shape = next(iter(model.inputs.values())).shape
+    items = [
+        torch.frombuffer(bytearray(item), dtype=torch.uint8).reshape(shape) for item in pictures.items(model.image)
     ]
+    return [(item, *others[1:]) for item, others in zip(items, _random(model), strict=True)]
 
 
-def _random(model: Model) -> list[tuple[torch.Tensor, ...]]:
+def _random(model: Model) -> list[Tensors]:
     """Eight random items; inputs of whole numbers keep the example's values, since any other may be out of range."""
     generator = torch.Generator().manual_seed(SEED)
 
-    def like(example: torch.Tensor) -> torch.Tensor:
+    def like(example: torch.Tensor, *, is_picture: bool) -> torch.Tensor:
         if example.is_floating_point():
             return torch.randn(example.shape, generator=generator).to(example.dtype)
-        if model.image is not None:
+        if is_picture:
             return torch.randint(0, 256, example.shape, dtype=example.dtype, generator=generator)
         return example
 
-    return [tuple(like(example) for example in model.inputs.values()) for _ in range(BATCH)]
+    has_picture = model.image is not None
+    return [
+        tuple(
+            like(example, is_picture=has_picture and index == 0) for index, example in enumerate(model.inputs.values())
+        )
+        for _ in range(BATCH)
+    ]

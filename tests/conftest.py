@@ -12,7 +12,7 @@ import pytest
 from tests.support import pgbouncer as bouncers
 from tests.support import postgresql as postgres
 from tests.support.aws import Function, running
-from tests.support.exporting import OF_TEST_EXPORT, SHARED, Exports
+from tests.support.exporting import OF_FILES, SHARED, Exports
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgresql import PostgreSQL
 from tests.support.serving import ROOT, Server, environment, serving
@@ -34,8 +34,10 @@ def exports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with ThreadPoolExecutor(2) as pool:
         begun = Exports(pool, tmp_path_factory.mktemp("artifacts"))
         begun.begin(SHARED)
-        if any(item.path.name == "test_export.py" for item in request.session.items):
-            begun.begin(OF_TEST_EXPORT)
+        files = {item.path.name for item in request.session.items}
+        for file, jobs in OF_FILES.items():
+            if file in files:
+                begun.begin(jobs)
         yield begun
         pool.shutdown(cancel_futures=True)
 

@@ -150,6 +150,7 @@ def test_show_of_no_artifact_fails(tmp_path: Path) -> None:
             "tests/support/models.py:nothing returned int, wanted model.catalog.Model",
         ),
         (("tests/support/models.py:tiny", "--weights", "no.pt"), "the weights no.pt do not fit: "),
+        (("tests/support/models.py:with_scalar",), "output 'output_1' is a scalar: "),
         (("tests/support/models.py:centred",), "output 'output' of an item depends on the other items of its batch: "),
         (
             ("tests/support/models.py:tiny", "--precision", "bf16", "--engine", "onnx"),
@@ -171,6 +172,49 @@ def test_what_cannot_be_exported_is_refused_with_its_reason(
     told = _fails_at_once(monkeypatch, capsys, *arguments, "--output", str(tmp_path / "new"))
     assert told.startswith(f"export failed: {reason}")
     assert _entries(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import timmm", "{file} cannot be imported: ModuleNotFoundError: No module named 'timmm' ({file}, line 1)"),
+        ("def net(:", "{file} cannot be imported: SyntaxError: invalid syntax (net.py, line 1)"),
+        ("def net():\n    return {{}}['a']", "{file}:net failed: KeyError: 'a' ({file}, line 2)"),
+        (
+            "def net(size):\n    return size",
+            "{file}:net failed: TypeError: net() missing 1 required positional argument: ",
+        ),
+    ],
+)
+def test_a_file_of_ones_own_that_fails_is_told_with_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, code: str, reason: str
+) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(code.format())
+    told = _fails_at_once(monkeypatch, capsys, f"{file}:net", "--output", str(tmp_path / "new"))
+    assert told.startswith(f"export failed: {reason.format(file=file)}")
+    assert len(told.splitlines()) == 1
+
+
+def test_bfloat16_is_refused_for_onnx(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("tests/support/models.py:types_aoti", "--engine", "onnx", "--output", str(tmp_path / "new"))
+    told = _fails_at_once(monkeypatch, capsys, *arguments)
+    assert told == (
+        "export failed: 'bfloat16' is bfloat16, which ONNX Runtime does not take from Python: --engine aoti\n"
+    )
+    assert _entries(tmp_path) == set()
+
+
+def test_a_place_that_cannot_be_written_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    told = _fails_at_once(
+        monkeypatch, capsys, "tests/support/models.py:tiny", "--output", str(tmp_path / "file" / "new")
+    )
+    assert told.startswith("export failed: [Errno ")
 
 
 def test_a_folder_that_is_no_artifact_is_left_as_it_is(

@@ -30,6 +30,14 @@ OF_TEST_EXPORT = {
     "torchvision": ("torchvision:mobilenet_v3_small", "--weights", "none", "--engine", "onnx", *SINGLE),
 }
 
+OF_TEST_OWN_MODELS = {
+    f"{model}-{engine}": (f"tests/support/models.py:{model}", "--engine", engine, *plan)
+    for engine in ("onnx", "aoti")
+    for model, plan in (("twice", BATCHES), ("named", SINGLE), ("segmentation", SINGLE))
+}
+OF_FILES = {"test_export.py": OF_TEST_EXPORT, "test_own_models.py": OF_TEST_OWN_MODELS}
+"""What the tests of one file alone need: begun only when some of them are to run."""
+
 
 class Exports:
     """Each in a folder of its own, some at the same time; the first ones begun are the first ones done."""

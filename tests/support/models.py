@@ -1,9 +1,11 @@
 """Small models of one's own, as `python -m model export tests/support/models.py:NAME` takes them."""
 
+from collections import OrderedDict
+
 import torch
 
 from model.artifact import ImageSpec
-from model.catalog import ImageClassifier, Model
+from model.catalog import ImageClassifier, Model, torchvision
 
 SIDE = 16
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
@@ -73,6 +75,44 @@ class Odds(torch.nn.Module):
         return odds, odds / (1 + odds)
 
 
+class WithScalar(torch.nn.Module):
+    """A scalar beside a tensor: it has no batch."""
+
+    def forward(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return numbers * 2, numbers.mean()
+
+
+class Twice(torch.nn.Module):
+    """One tensor in two outputs, a view of it in a third, and the input itself in a fourth."""
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        (numbers,) = inputs
+        answer = torch.softmax(numbers, 1)
+        return answer, answer, answer.view(-1, 2, 2), numbers
+
+
+class Named(torch.nn.Module):
+    """Normalises its picture in place; takes `threshold` by name only; its outputs have names, one that of an input."""
+
+    def forward(self, pixels: torch.Tensor, *, threshold: torch.Tensor) -> OrderedDict[str, torch.Tensor | None]:
+        mask = pixels.sub_(1.0).div_(2.0).sigmoid_()
+        total = mask.sum((1, 2))
+        return OrderedDict(out=mask, aux=(total > threshold), pixels=total * 2, loss=None)
+
+
+class Smooth(torch.nn.Module):
+    """FP32 [N, 64, 256] in and out, through layer norm, GELU and softmax `count` times: nothing but generated code."""
+
+    def __init__(self, count: int = 1) -> None:
+        super().__init__()
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(256) for _ in range(count))
+
+    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor]:
+        for norm in self.norms:
+            rows = torch.softmax(torch.nn.functional.gelu(norm(rows)), -1)
+        return (rows,)
+
+
 class Wide(torch.nn.Module):
     """FP32 [N, 1] in, each number 800,000 times out: 3.2 MB an item."""
 
@@ -114,6 +154,27 @@ def odds() -> Model:
 
 def wide() -> Model:
     return Model(Wide(), {"numbers": torch.ones(1, 1)})
+
+
+def with_scalar() -> Model:
+    return Model(WithScalar(), {"numbers": torch.ones(1, 3)})
+
+
+def twice() -> Model:
+    return Model(Twice(), {"numbers": torch.ones(1, 4)})
+
+
+def named() -> Model:
+    return Model(Named(), {"pixels": torch.ones(1, 3, 5), "threshold": torch.ones(1)})
+
+
+def segmentation() -> Model:
+    """torchvision's own, untrained but always of the same weights: its answer is an OrderedDict with `out`."""
+    torch.manual_seed(7)
+    net = torchvision().models.segmentation.lraspp_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=3
+    )
+    return Model(net.eval(), {"pixels": torch.zeros(1, 3, 32, 32)}, name="segmentation")
 
 
 def nothing() -> int:

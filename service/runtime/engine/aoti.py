@@ -92,7 +92,8 @@ class _Container:
         try:
             columns = [signature.copy(handle) for signature, handle in zip(self._outputs, outputs, strict=True)]
         finally:
-            for handle in outputs:
+            # A tensor that stands in two outputs is one handle in both, and owned once.
+            for handle in set(outputs):
                 self._torch.aoti_torch_delete_tensor_object(handle)
         return list(zip(*columns, strict=True))
 

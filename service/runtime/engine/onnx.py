@@ -23,7 +23,6 @@ class OnnxEngine:
 
     def __init__(self, artifact: Artifact, how: Plan) -> None:
         self._inputs = artifact.inputs
-        self._outputs = [spec.name for spec in artifact.outputs]
         self.batch_sizes = tuple(range(1, how.max_batch_size + 1))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = how.threads
@@ -38,14 +37,20 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as fault:
             raise ArtifactError(f"{path} cannot be loaded: {fault}") from None
+        # By their order: in the graph their names are not those of the artifact.
+        self._names = [each.name for each in self._session.get_inputs()]
+        counts = (len(self._names), len(self._session.get_outputs()))
+        wanted = (len(artifact.inputs), len(artifact.outputs))
+        if counts != wanted:
+            raise ArtifactError(f"{path} has {counts[0]} inputs and {counts[1]} outputs, not {wanted}")
 
     def run(self, items: Sequence[Item]) -> list[Item]:
         feeds = {
-            spec.name: numpy.frombuffer(b"".join(parts), DTYPES[spec.datatype]).reshape(len(items), *spec.shape)
-            for spec, parts in zip(self._inputs, zip(*items, strict=True), strict=True)
+            name: numpy.frombuffer(b"".join(parts), DTYPES[spec.datatype]).reshape(len(items), *spec.shape)
+            for name, spec, parts in zip(self._names, self._inputs, zip(*items, strict=True), strict=True)
         }
         try:
-            results = self._session.run(self._outputs, feeds)
+            results = self._session.run(None, feeds)
         except Exception as fault:
             raise EngineError(str(fault)) from fault
         return [tuple(result[index].tobytes() for result in results) for index in range(len(items))]
