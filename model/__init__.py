@@ -2,6 +2,7 @@
 
 artifact.py   what an artifact is; the only file here that the service imports
 catalog.py    names -> modules: the default model, torchvision's, one's own
+weights.py    a file of weights -> a module
 contract.py   one's own module: tensors in by position, tensors out, a name for each
 export.py     the way of one export: module -> candidates -> parity -> measurement -> artifact
 lower.py      module -> compiled library (AOTInductor) or graph (ONNX)

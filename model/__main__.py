@@ -28,7 +28,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--weights",
         default="",
         metavar="FILE",
-        help="a state dict, or `none` for untrained weights",
+        help="safetensors or a state dict of torch.save, or `none` for untrained weights",
     )
     parser.add_argument(
         "--batch-sizes", type=_numbers, default=(1, 4), metavar="N,N", help="to measure; kept where it pays (1,4)"

@@ -12,6 +12,8 @@ import torch
 
 from model.artifact import ImageSpec
 from model.faults import told
+from model.weights import WeightsError
+from model.weights import load as load_weights
 
 DEFAULT = "efficientnet_lite0"
 
@@ -69,7 +71,7 @@ def load(name: str, weights: str = "") -> Model:
     """The model of that name: `efficientnet_lite0`, `torchvision:NAME` or `path/to/file.py:function`.
 
     Args:
-        weights: "" for the model's own, "none" for untrained, else the path of a state dict.
+        weights: "" for the model's own, "none" for untrained, else the path of a file of safetensors or torch.save.
 
     Raises:
         CatalogError: with what is wrong, and what there is.
@@ -152,9 +154,9 @@ def _load_weights(module: torch.nn.Module, weights: str) -> None:
     if weights == "none":
         return
     try:
-        module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as fault:
-        raise CatalogError(f"the weights {weights} do not fit: {str(fault).splitlines()[0]}") from None
+        load_weights(module, Path(weights))
+    except WeightsError as fault:
+        raise CatalogError(f"the weights {weights} {fault}") from None
 
 
 def torchvision() -> Any:

@@ -149,7 +149,10 @@ def test_show_of_no_artifact_fails(tmp_path: Path) -> None:
             ("tests/support/models.py:nothing",),
             "tests/support/models.py:nothing returned int, wanted model.catalog.Model",
         ),
-        (("tests/support/models.py:tiny", "--weights", "no.pt"), "the weights no.pt do not fit: "),
+        (
+            ("tests/support/models.py:tiny", "--weights", "no.pt"),
+            "the weights no.pt cannot be read: FileNotFoundError: ",
+        ),
         (("tests/support/models.py:with_scalar",), "output 'output_1' is a scalar: "),
         (("tests/support/models.py:centred",), "output 'output' of an item depends on the other items of its batch: "),
         (
@@ -259,12 +262,6 @@ def test_weights_of_a_file_are_those_of_the_model(tmp_path: Path) -> None:
     assert answer.tolist() == [pytest.approx([1 / 6] * 6)] * 2
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    torch.save({"classifier.first.weight": torch.zeros(1)}, tmp_path / "weights.pt")
-    with pytest.raises(CatalogError, match=r"weights\.pt do not fit: Error\(s\) in loading state_dict"):
-        catalog.load("tests/support/models.py:tiny", str(tmp_path / "weights.pt"))
-
-
 class _Bomb:
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -275,7 +272,7 @@ class _Bomb:
 
 def test_weights_never_run_code(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(pickle.dumps({"a": _Bomb(tmp_path / "ran")}, protocol=2))
-    with pytest.raises(CatalogError, match="do not fit"):
+    with pytest.raises(CatalogError, match="cannot be read: it holds "):
         catalog.load("tests/support/models.py:tiny", str(tmp_path / "weights.pt"))
     assert _entries(tmp_path) == {"weights.pt"}
 
