@@ -15,8 +15,12 @@ _ONEDNN_LEVELS = (
     ("AVX2_VNNI", ("avx_vnni", "avx2")),
     ("AVX2", ("avx2",)),
 )
-_VECTOR_FLAGS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_bf16", "avx512_vnni", "avx512_fp16",
-                 "amx_tile", "amx_bf16", "amx_int8", "avx_vnni")  # fmt: skip
+# What GCC's -march=native may use of vector instructions beyond x86-64-v3, in /proc/cpuinfo's names.
+_VECTOR_FLAGS = (
+    "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512ifma", "avx512vbmi", "avx512_vbmi2", "avx512_bitalg",
+    "avx512_vpopcntdq", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "amx_fp16",
+    "avx_vnni", "avx_vnni_int8", "avx_ifma", "avx_ne_convert", "gfni", "vaes", "vpclmulqdq",
+)  # fmt: skip
 
 
 class CpuError(Exception):

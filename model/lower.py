@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch._inductor import cpu_vec_isa
 
 from model.artifact import CpuSpec
 from model.contract import Tensors
@@ -31,7 +32,11 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
     half the time of a dynamic one, and a library packed for 2 threads but run on 1 packs a layer anew at each run.
     """
     torch.set_num_threads(threads)
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+    # What another compilation in this process found out is kept, and would be taken for the truth.
+    cpu_vec_isa.valid_vec_isa_list.cache_clear()
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Inductor looks for Python's headers at each of its calls of the compiler, and a compiled model includes none.
+        warnings.filterwarnings("ignore", "Can't find Python.h", UserWarning)
         graph = torch.export.export(_Contiguous(module).eval(), inputs).module()
         if fold_padding(graph):
             graph = torch.export.export(graph, inputs).module()
@@ -45,6 +50,9 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
                 # The service opens libtorch_cpu itself. Linked, the library names libtorch.so too where torch is the
                 # CUDA build, which in turn needs all of CUDA.
                 "aot_inductor.link_libtorch": False,
+                # `model.cpus` has checked the CPU. Inductor's own check compiles and loads a probe that needs libtorch,
+                # which by the line above is not linked to the probe either: it fails, and all code is scalar.
+                "cpp.vec_isa_ok": True,
                 # At the end of the file instead of among its code: the service gives these pages back once copied.
                 "aot_inductor.force_mmap_weights": True,
                 "cpp.threads": threads,
