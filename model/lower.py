@@ -52,7 +52,7 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
                 "aot_inductor.link_libtorch": False,
                 # `model.cpus` has checked the CPU. Inductor's own check compiles and loads a probe that needs libtorch,
                 # which by the line above is not linked to the probe either: it fails, and all code is scalar.
-                "cpp.vec_isa_ok": True,
+                "cpp.vec_isa_ok": "avx2" in cpu.flags,
                 # At the end of the file instead of among its code: the service gives these pages back once copied.
                 "aot_inductor.force_mmap_weights": True,
                 "cpp.threads": threads,

@@ -18,6 +18,7 @@ machine.py         what it was measured on
 figures.py         samples -> medians, minima, ratios against the targets
 report.py          figures -> table and JSON
 picture.py         figures -> picture
+vectors.py         by itself, `python -m tests.benchmark.vectors`: vector code by scalar code
 costs.py           what a month costs in each place: a model, no measurement
 cluster/           `make bench-cluster`: the wake from zero pods, on a real cluster
 """

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -180,7 +180,7 @@ def test_inputs_that_forward_does_not_take_are_told(inputs: tuple[str, ...], rea
 )
 def test_a_model_that_contradicts_itself_is_told(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(ContractError) as fault:
-        ready(Model(**({"module": Returns(lambda x: x), "inputs": {"numbers": torch.ones(1, 3)}} | given)))
+        ready(replace(_returning(lambda x: x), **given))
     assert str(fault.value).startswith(reason)
 
 

@@ -21,7 +21,7 @@ SHARED = {
     "types-aoti": ("tests/support/models.py:types_aoti", "--engine", "aoti", *BATCHES),
     "types-onnx": ("tests/support/models.py:types_onnx", "--engine", "onnx", *BATCHES),
 }
-OF_TEST_EXPORT = {
+OF_TEST_EXPORT: dict[str, tuple[str, ...]] = {
     "imprecise": ("tests/support/models.py:tiny", "--engine", "onnx", "--tolerance", "1e-12", *SINGLE),
     "branching-aoti": ("tests/support/models.py:branching", "--engine", "aoti", *SINGLE),
     "branching-onnx": ("tests/support/models.py:branching", "--engine", "onnx", *SINGLE),
@@ -30,7 +30,7 @@ OF_TEST_EXPORT = {
     "torchvision": ("torchvision:mobilenet_v3_small", "--weights", "none", "--engine", "onnx", *SINGLE),
 }
 
-OF_TEST_OWN_MODELS = {
+OF_TEST_OWN_MODELS: dict[str, tuple[str, ...]] = {
     f"{model}-{engine}": (f"tests/support/models.py:{model}", "--engine", engine, *plan)
     for engine in ("onnx", "aoti")
     for model, plan in (("twice", BATCHES), ("named", SINGLE), ("segmentation", SINGLE))

@@ -168,6 +168,10 @@ def named() -> Model:
     return Model(Named(), {"pixels": torch.ones(1, 3, 5), "threshold": torch.ones(1)})
 
 
+def smooth() -> Model:
+    return Model(Smooth(8), {"rows": torch.zeros(1, 64, 256)})
+
+
 def segmentation() -> Model:
     """torchvision's own, untrained but always of the same weights: its answer is an OrderedDict with `out`."""
     torch.manual_seed(7)
