@@ -24,7 +24,10 @@ class ContractError(Exception):
 
 
 class Positional(torch.nn.Module):
-    """Takes the inputs in the order of `Model.inputs`, and returns a tuple with one tensor for each output."""
+    """Takes the inputs in the order of `Model.inputs`, and returns a tuple with one tensor for each output.
+
+    `ready` sets `keys`, which of the module's outputs those are, and whether it `copies_inputs` before the module runs.
+    """
 
     def __init__(self, module: torch.nn.Module, inputs: Sequence[str]) -> None:
         super().__init__()
@@ -91,9 +94,7 @@ def check_outputs(names: Sequence[str], tensors: Tensors, batch: int) -> None:
     for name, tensor in zip(names, tensors, strict=True):
         if not isinstance(tensor, torch.Tensor):
             raise ContractError(f"output {name!r} is of type {type(tensor).__name__}, wanted a tensor")
-        if tensor.layout != torch.strided or tensor.dtype not in DATATYPES:
-            kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
-            raise ContractError(f"output {name!r} is {_plain(kind)}, which the Open Inference Protocol does not have")
+        _check_datatype(f"output {name!r}", tensor)
         if not tensor.dim():
             raise ContractError(f"output {name!r} is a scalar: the first dimension of every output has to be the batch")
         if len(tensor) != batch:
@@ -113,9 +114,7 @@ def _check_inputs(model: Model) -> None:
     for name, example in model.inputs.items():
         if not isinstance(name, str) or not isinstance(example, torch.Tensor):
             raise ContractError(f"input {name!r} is of type {type(example).__name__}, wanted a name and a tensor")
-        if example.layout != torch.strided or example.dtype not in DATATYPES:
-            kind = example.dtype if example.layout == torch.strided else example.layout
-            raise ContractError(f"input {name!r} is {_plain(kind)}, which the Open Inference Protocol does not have")
+        _check_datatype(f"input {name!r}", example)
         if not example.dim() or len(example) != 1:
             raise ContractError(f"the example of input {name!r} has the shape {list(example.shape)}, wanted [1, ...]")
     first = next(iter(model.inputs.values()))
@@ -125,6 +124,12 @@ def _check_inputs(model: Model) -> None:
             f"the example of the first input is {_plain(first.dtype)} {list(first.shape)}, but with `image` it has to "
             f"be uint8 [1, {spec.height}, {spec.width}, 3]"
         )
+
+
+def _check_datatype(what: str, tensor: torch.Tensor) -> None:
+    kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
+    if kind not in DATATYPES:
+        raise ContractError(f"{what} is {_plain(kind)}, which the Open Inference Protocol does not have")
 
 
 def _keywords(module: torch.nn.Module, inputs: Sequence[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import torch
 
 from model.faults import summary
 
-# What training code puts around a state dict: PyTorch Lightning and timm, Keras-like trainers, torchvision's references.
+# What training code puts around a state dict: PyTorch Lightning and timm; PyTorch's own tutorial; torchvision's references.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -45,7 +45,8 @@ def _state_dict(file: Path) -> dict[str, torch.Tensor]:
         found = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), found)
     if not isinstance(found, Mapping):
         raise WeightsError(f"cannot be used: the file holds a {type(found).__name__}, wanted a state dict")
-    if not any(isinstance(value, torch.Tensor) for value in found.values()):
+    is_named = all(isinstance(key, str) for key in found)
+    if not is_named or not any(isinstance(value, torch.Tensor) for value in found.values()):
         held = ", ".join(repr(key) for key in list(found)[:5]) or "nothing"
         raise WeightsError(
             f"cannot be used: the file holds {held}, wanted a state dict, or one in {' or '.join(WRAPPERS)}"

@@ -125,6 +125,7 @@ def test_weights_of_another_model_are_told_by_their_keys(tmp_path: Path, held: d
     ("held", "reason"),
     [
         ({"epoch": 3, "optimizer": {}}, "the file holds 'epoch', 'optimizer', wanted a state dict, or one in "),
+        ({0: torch.ones(3)}, "the file holds 0, wanted a state dict"),
         ({}, "the file holds nothing, wanted a state dict"),
         ([1, 2], "the file holds a list, wanted a state dict"),
         (torch.ones(3), "the file holds a Tensor, wanted a state dict"),
