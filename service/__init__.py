@@ -13,6 +13,7 @@ call.py       Call, from HTTP, an event or a job, and its Result: decode, run, e
 runtime/      the model, from loading to closing: batcher, engines
 protocol/     pure: bytes <-> tensors, and pictures
 settings.py   Settings: typed, frozen, from_env(); the only reader of the environment
+reading.py    what the text of a variable means
 late.py       late imports: a file of a room is imported when it is first named
 telemetry.py  the cold-start ledger, the phases of a request, counters
 errors.py     the error tree; each class knows its HTTP status

@@ -1,33 +1,24 @@
 """Settings: what the environment says, typed and checked once; the only reader of the environment."""
 
-import json
 import os
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from service import reading
 
 # where `make serve` exports to
 DEFAULT_MODEL_DIR = Path("build/efficientnet_lite0-aoti-fp32")
-IMAGE_FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "GIF", "BMP", "TIFF")
-URL = "http://HOST/PATH or https://HOST/PATH"
-S3_URL = "s3://BUCKET/PATH"
-# A name of S3 (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html), and no ARN of something else.
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-# The origin of a webhook is a DNS name (cloudevents/spec, http-webhook.md, 4.1.2).
-_ORIGIN = re.compile(r"\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 class SettingsError(Exception):
     """Every fault of the environment, one line each: variable, value, wanted form."""
 
 
-def _setting(default: Any, meaning: str, low: float | None = None, names: tuple[str, ...] = ()) -> Any:
-    """`low` is the least number, `names` are those of which it is a list."""
-    return field(default=default, metadata={"meaning": meaning, "low": low, "names": names})
+def _setting(default: Any, meaning: str, low: float | None = None, read: Callable[[str], Any] | None = None) -> Any:
+    """`low` is the least number; `read` makes a value of the text, where the field's type does not say how."""
+    return field(default=default, metadata={"meaning": meaning, "low": low, "read": read})
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Settings:
     image_formats: tuple[str, ...] = _setting(
         ("JPEG", "PNG", "WebP", "AVIF"),
         "pictures of other formats get 422; GIF, BMP and TIFF can be added",
-        names=IMAGE_FORMATS,
+        read=reading.image_formats,
     )
     database_url: str | None = _setting(
         None, "where jobs are kept: `sqlite:///FILE` or `postgresql://...`; unset: there are no jobs"
@@ -87,13 +78,17 @@ class Settings:
         "", "where this process delivers jobs: `/events` of a worker with the same database; unset: its own"
     )
     dataref_allow: tuple[str, ...] = _setting(
-        (), "beginnings of URLs (`https://`, `http://`, `s3://`), with commas, of what an event's `dataref` may name"
+        (),
+        "beginnings of URLs (`https://`, `http://`, `s3://`), with commas, of what an event's `dataref` may name",
+        read=reading.urls,
     )
     dataref_allow_private: bool = _setting(
         False, "whether hosts of those may have addresses that are not public; S3's endpoint may in any case"
     )
-    webhook_origins: Collection[str] = _setting(
-        (), "senders, by DNS name and with commas, whose webhook handshake (`OPTIONS /events`) is granted; `*`: all"
+    webhook_origins: tuple[str, ...] = _setting(
+        (),
+        "senders, by DNS name and with commas, whose webhook handshake (`OPTIONS /events`) is granted; `*`: all",
+        read=reading.origins,
     )
     aws_lambda_function_memory_size: int = _setting(
         0, "MB of memory (Lambda sets it), with which it gives CPU: one for each 1769 MB; 0: not on Lambda", 0
@@ -115,9 +110,9 @@ class Settings:
             if not (text := environ.get(variable, "").strip()):
                 continue
             try:
-                names = setting.metadata["names"]
+                read = setting.metadata["read"]
                 values[setting.name] = (
-                    _names(text, names) if names else _parse(text, setting.type, setting.metadata["low"])
+                    read(text) if read else reading.scalar(text, setting.type, setting.metadata["low"])
                 )
             except ValueError as wanted:
                 faults.append(f"{variable}={text!r}: wanted {wanted}")
@@ -129,8 +124,10 @@ class Settings:
         if values.get("port", 1) > 65535:
             faults.append(f"PORT={str(values['port'])!r}: wanted a port up to 65535")
         urls = {name: url for name in ("k_sink", "delivery_url") if (url := values.get(name))}
-        faults += [f"{name.upper()}={url!r}: wanted {URL}" for name, url in urls.items() if not _is_url(url)]
-        if (overrides := values.get("k_ce_overrides")) and not _are_overrides(overrides):
+        faults += [
+            f"{name.upper()}={url!r}: wanted {reading.URL}" for name, url in urls.items() if not reading.is_url(url)
+        ]
+        if (overrides := values.get("k_ce_overrides")) and not reading.are_overrides(overrides):
             faults.append(f'K_CE_OVERRIDES={overrides!r}: wanted {{"extensions": {{"NAME": "VALUE"}}}}')
         if faults:
             raise SettingsError("\n".join(faults))
@@ -142,86 +139,11 @@ class Settings:
         rows = []
         for setting in fields(cls):
             assert setting.default is not MISSING
-            default = ",".join(setting.default) if setting.metadata["names"] else setting.default
-            rows.append(
-                (setting.name.upper(), "" if default in (None, ()) else str(default), setting.metadata["meaning"])
-            )
+            default = ",".join(setting.default) if isinstance(setting.default, tuple) else setting.default
+            rows.append((setting.name.upper(), "" if default is None else str(default), setting.metadata["meaning"]))
         return rows
 
 
 def authority(host: str, port: int) -> str:
     """Both as a URL has them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_of_s3(url: str) -> bool:
-    """Whether it is s3://BUCKET, or has a key, too."""
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    usable = key.isascii() and key.isprintable() and not set(key) & set(" ?#")
-    return url.startswith("s3://") and usable and _BUCKET.fullmatch(bucket) is not None
-
-
-def _parse(text: str, kind: Any, low: float | None) -> Any:
-    """`text` as a setting of type `kind`; the ValueError says what was wanted."""
-    if kind in (str, str | None):
-        return text
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError("true or false")
-        return text.lower() == "true"
-    if kind in (Path, Path | None):
-        return Path(text)
-    if kind == tuple[str, ...]:
-        return _urls(text)
-    if kind == Collection[str]:
-        return _origins(text)
-    wanted = ("a whole number" if kind is int else "a number") + ("" if low is None else f" of at least {low:g}")
-    try:
-        value = kind(text)
-    except ValueError:
-        raise ValueError(wanted) from None
-    if not (low is None or low <= value < float("inf")):
-        raise ValueError(wanted)
-    return value
-
-
-def _names(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The names in `text`, as they are written in `known`; the ValueError says what was wanted."""
-    written = {name.lower(): name for name in known}
-    asked = [name for each in text.split(",") if (name := each.strip().lower())]
-    if not asked or not written.keys() >= set(asked):
-        raise ValueError(f"some of {', '.join(known)}, and commas between them")
-    return tuple(dict.fromkeys(written[name] for name in asked))
-
-
-def _urls(text: str) -> tuple[str, ...]:
-    urls = tuple(url for each in text.split(",") if (url := each.strip()))
-    if not all(_is_url(url) or is_of_s3(url) for url in urls):
-        raise ValueError(f"{URL} or {S3_URL}, and commas between them")
-    if any(map(is_of_s3, urls)) and find_spec("botocore") is None:
-        raise ValueError("for s3:// the package botocore: install it, or build the image with EXTRA=s3")
-    return urls
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(origin for each in text.lower().split(",") if (origin := each.strip()))
-    if not all(map(_ORIGIN.fullmatch, origins)):
-        raise ValueError("names of DNS, and commas between them, or *")
-    return origins
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        usable = text.isascii() and text.isprintable() and " " not in text
-        return usable and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _are_overrides(text: str) -> bool:
-    try:
-        extensions = json.loads(text).get("extensions", {})
-    except (ValueError, AttributeError, RecursionError):
-        return False
-    return isinstance(extensions, dict) and all(isinstance(each, str) for each in extensions.values())

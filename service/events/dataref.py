@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from service import events
 from service.errors import NotReady, Unprocessable
-from service.settings import is_of_s3
+from service.reading import is_of_s3
 
 # From the first packet to the last byte.
 TIMEOUT_S = 10.0

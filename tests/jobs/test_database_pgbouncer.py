@@ -10,8 +10,9 @@ import pytest
 
 from service.errors import NotReady
 from service.jobs.database import Database
+from service.jobs.job import NewJob
 from service.jobs.schema import StoreError
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import JobStore
 from tests.conftest import JOB_TTL_S
 from tests.support import pgbouncer as bouncers
 from tests.support import postgresql as postgres

@@ -88,11 +88,11 @@ def test_a_segmentation_model_of_torchvision(served: Server) -> None:
 
 
 def test_the_bytes_of_a_request_are_not_written_to(exports: Exports, engine_name: str) -> None:
-    from service.runtime import engine
+    from service.runtime.engine import loading
     from service.runtime.engine.interface import Plan
 
     artifact = Artifact.read(exports.artifact(f"named-{engine_name}"))
-    model = engine.load(artifact, Plan(runners=1, threads=1, max_batch_size=1))
+    model = loading.load(artifact, Plan(runners=1, threads=1, max_batch_size=1))
     given = struct.pack("<15f", *range(15))
     before = bytes(bytearray(given))
     first, second = model.run([(given, bytes(4))]), model.run([(given, bytes(4))])

@@ -10,12 +10,13 @@ import pytest
 
 from tests.support.serving import ROOT
 
-GROUND = {"settings", "errors", "telemetry", "late", "artifact"}
+GROUND = {"settings", "reading", "errors", "telemetry", "late", "artifact"}
 MAY_IMPORT = {
     "artifact": set(),
     "errors": set(),
     "late": set(),
-    "settings": set(),
+    "reading": set(),
+    "settings": {"reading"},
     "telemetry": set(),
     "protocol": {"errors", "late", "artifact"},
     "runtime": {"protocol", *GROUND},

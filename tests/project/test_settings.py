@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from service.protocol.picture import formats
-from service.settings import IMAGE_FORMATS, Settings, SettingsError
+from service.reading import IMAGE_FORMATS
+from service.settings import Settings, SettingsError
 
 
 def _faults(environ: dict[str, str]) -> list[str]:
@@ -97,7 +98,7 @@ def test_what_is_no_bucket_is_told_at_start(value: str) -> None:
 
 
 def test_s3_without_its_package_is_told_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.settings.find_spec", lambda _: None)
+    monkeypatch.setattr("service.reading.find_spec", lambda _: None)
     assert _faults({"DATAREF_ALLOW": "s3://photos/"}) == [
         "DATAREF_ALLOW='s3://photos/': wanted for s3:// the package botocore: install it, or build the image with EXTRA=s3"
     ]
