@@ -3,13 +3,10 @@
 #
 # Version:   cloudevents 2.2.0 (PyPI)
 # Expected:  the same event: the canonical form of a Boolean is true or false, and a Timestamp is RFC 3339 with any number
-#            of digits (cloudevents/spec v1.0.2, spec.md, "Type System"); in a header, percent-encoded bytes that are no
-#            UTF-8 "MUST be rejected" (bindings/http-protocol-binding.md, 3.1.3.2)
-# In fact:   true is sent as True, nanoseconds are cut off to microseconds, and %FF and %FE are both read as U+FFFD: two
-#            events with these ids become one
+#            of digits (cloudevents/spec v1.0.2, spec.md, "Type System")
+# In fact:   true is sent as True, and nanoseconds are cut off to microseconds
 # Seen:      ce-flag: True
 #            ce-time: 2026-11-23T10:00:00.123456Z
-#            ids %FF and %FE: '\ufffd' '\ufffd'
 set -euo pipefail
 command -v python3 >/dev/null || { echo "python3 is missing" >&2; exit 2; }
 folder=$(mktemp -d)
@@ -32,10 +29,6 @@ sent = http.to_binary_event(http.from_http_event(structured)).headers
 print("ce-flag:", sent["ce-flag"])
 print("ce-time:", sent["ce-time"])
 
-required = {"ce-specversion": "1.0", "ce-source": "/finding", "ce-type": "t"}
-ids = [http.from_http_event(http.HTTPMessage(required | {"ce-id": value}, b"")).get_id() for value in ("%FF", "%FE")]
-print("ids %FF and %FE:", *map(ascii, ids))
-
-if (sent["ce-flag"], sent["ce-time"], ids) != ("True", "2026-11-23T10:00:00.123456Z", ["\ufffd", "\ufffd"]):
+if (sent["ce-flag"], sent["ce-time"]) != ("True", "2026-11-23T10:00:00.123456Z"):
     sys.exit("This has changed.")
 PYTHON
