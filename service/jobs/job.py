@@ -1,8 +1,18 @@
 """A job, and the statuses that it goes through.
 
-queued ──claim──► running ──► succeeded | failed
-  ▲  └─cancel─► cancelled │        failed ──send again──► queued
-  └──── released, or its lease is over ◄┘
+             cancel
+    queued ──────────► cancelled
+     ▲  │
+     │  │ claim: one process has it, with a lease
+     │  ▼
+    running ──────────► succeeded
+     │  │    compute
+     │  └─────────────► failed ──── send again ────► queued
+     │                    ▲
+     └► queued            └── queued: the broker gave it up
+        released (429, 5xx), or its lease is over
+
+Every arrow is one SQL statement that says from which status it may start (store.py), so of two that try one succeeds.
 """
 
 import uuid
