@@ -82,7 +82,8 @@ FROM service AS functions
 COPY requirements/functions.txt requirements/
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/functions.txt
 USER 65532:65532
-ENV FUNCTION_TARGET=http
+# functions-framework makes `HOST:PORT` of them, without the brackets that `::` would need.
+ENV FUNCTION_TARGET=http HOST=0.0.0.0
 RUN python -m service.cloud.framework & function=$!; \
     ready() { python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/v2/health/ready')" 2>/dev/null; }; \
     for try in $(seq 50); do ready && break; sleep 0.2; done; ready && kill $function && wait $function
