@@ -28,7 +28,8 @@ class Parts:
 
     def tools(self, only: str | None) -> list[str]:
         """What .ci/need is to look for."""
-        return [*self.always, *(tool for part in self.wanted(only) for tool in self.needs.get(part, ()))]
+        needed = (tool for part in self.wanted(only) for tool in self.needs.get(part, ()))
+        return list(dict.fromkeys((*self.always, *needed)))
 
 
 BENCH = Parts(

@@ -192,7 +192,9 @@ def test_events_too_large_to_answer_are_told_so(wide_function: Function) -> None
         assert "Lambda takes" in each["data"]["error"]
 
 
-@pytest.mark.parametrize("event", ["text", 1, None, {}, {"a": 1}, {"Records": [{"EventSource": "aws:sns", "Sns": {}}]}])
+@pytest.mark.parametrize(
+    "event", ["text", 1, None, {}, {"a": 1}, {"Records": [{"eventSource": "aws:dynamodb", "dynamodb": {}}]}]
+)
 def test_an_event_of_no_known_form_is_an_error_that_says_so(onnx_function: Function, event: Any) -> None:
     assert onnx_function.invoke(event).error.startswith("ValueError: unknown event")
     assert onnx_function.http("2.0", "GET", "/v2/health/live").status == 200

@@ -157,7 +157,7 @@ def test_sigterm_while_jobs_wait_ends_in_time_and_they_go_on_after_the_restart(
         assert server.stop() == 0
         assert time.monotonic() - begun < WAIT_S / 2
         assert json.result()["status"] in ("queued", "running")
-        assert stream.result().body.startswith(b"event: queued\n")
+        assert stream.result().body.startswith(b"retry: 2000\n\nevent: queued\n")
         assert "Traceback" not in server.log
     before = _succeeded(store)
     assert len(before) < JOBS
