@@ -11,7 +11,7 @@ import torch
 
 from model import __main__ as command
 from model import catalog, parity
-from model.artifact import Artifact
+from model.artifact import Artifact, ImageSpec
 from model.catalog import CatalogError
 from tests.support.exporting import OLD, Exports, model_command
 from tests.support.models import LABELS, PICTURE, tiny_module
@@ -111,7 +111,7 @@ def test_torchvision_models_bring_their_transforms_and_categories(exports: Expor
     artifact = Artifact.read(exports.artifact("torchvision"))
     assert (artifact.name, len(artifact.labels), artifact.labels[281]) == ("mobilenet_v3_small", 1000, "tabby")
     assert artifact.image is not None
-    assert vars(artifact.image) == {"height": 224, "width": 224, "resize_shorter": 256, "interpolation": "bilinear"}
+    assert artifact.image == ImageSpec(height=224, width=224, resize_shorter=256, interpolation="bilinear")
     assert artifact.inputs[0].shape == (224, 224, 3)
 
 
