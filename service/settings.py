@@ -17,7 +17,7 @@ class SettingsError(Exception):
 
 
 def _setting(default: Any, meaning: str, low: float | None = None, read: Callable[[str], Any] | None = None) -> Any:
-    """`low` is the least number; `read` makes a value of the text, where the field's type does not say how."""
+    """`low` is the smallest number allowed; `read` turns the text into a value where the field's type does not say how."""
     return field(default=default, metadata={"meaning": meaning, "low": low, "read": read})
 
 
@@ -26,10 +26,11 @@ class Settings:
     """A field's name in upper case is its environment variable; `metadata["meaning"]` is its line in docs/reference.md."""
 
     model_dir: Path = _setting(DEFAULT_MODEL_DIR, "the artifact to serve: a folder written by `python -m model export`")
-    host: str = _setting("127.0.0.1", "address to listen on; `::` is all of IPv6 and IPv4 (the image sets it)")
+    host: str = _setting("127.0.0.1", "address to listen on; `::` is every IPv6 and IPv4 address (the image sets it)")
     port: int = _setting(8080, "port to listen on", 1)
     trust_forwarded_prefix: bool = _setting(
-        False, "whether `X-Forwarded-Prefix` names a path that a proxy in front has taken off, for `Location`"
+        False,
+        "whether to trust `X-Forwarded-Prefix`, the path that a proxy in front has taken off; `Location` then has it",
     )
     request_threads: int = _setting(32, "requests handled at the same time; further connections wait", 1)
     runners: int = _setting(0, "model runs at the same time; 0: as many as the CPU quota allows", 0)
@@ -42,13 +43,15 @@ class Settings:
     request_timeout_ms: float = _setting(30_000.0, "a request not answered by then gets 504", 1)
     body_timeout_s: int = _setting(
         45,
-        "a request not received by then, from its first byte on, gets 408; an answer not taken by then is cut off",
+        "a request that takes longer to arrive, from its first byte on, gets 408; an answer that takes longer to read is cut off",
         1,
     )
     graceful_timeout_s: int = _setting(30, "after SIGTERM, time for requests in flight to finish", 1)
     max_body_bytes: int = _setting(10 * 2**20, "a larger request body gets 413", 1)
     max_buffered_bytes: int = _setting(
-        128 * 2**20, "memory for requests, received and still coming; over that the slowest, or a new one, gets 429", 1
+        128 * 2**20,
+        "memory for all requests, also those still arriving; beyond it the slowest or a new request gets 429",
+        1,
     )
     max_header_bytes: int = _setting(65_536, "a request with a longer header gets 431", 256)
     max_request_items: int = _setting(64, "a request of more items (its batch dimension) gets 422", 1)
@@ -62,36 +65,39 @@ class Settings:
         None, "where jobs are kept: `sqlite:///FILE` or `postgresql://...`; unset: there are no jobs"
     )
     database_pool_size: int = _setting(
-        3, "connections to PostgreSQL of this process, at most; times the pods, no more than its `max_connections`", 1
+        3,
+        "most connections of this process to PostgreSQL; this number times the pods must fit its `max_connections`",
+        1,
     )
-    job_ttl_s: int = _setting(86_400, "a job and its result are forgotten so long after their last change", 1)
+    job_ttl_s: int = _setting(86_400, "how long a job and its result are kept after their last change", 1)
     max_job_streams: int = _setting(
-        2, "streams of a job's events open at the same time; further ones are told its status and to come again", 1
+        2, "streams of job events open at the same time; a further one gets the status and is told to come again", 1
     )
     max_result_bytes: int = _setting(10 * 2**20, "a job with a larger result fails", 1)
     k_sink: str = _setting("", "the broker that delivers jobs (Knative sets it); unset: this process does")
     k_ce_overrides: str = _setting("", "JSON with attributes to add to published events (Knative sets it)")
     embedded_delivery: bool = _setting(
-        True, "whether this process delivers jobs itself; not where it stands still between requests"
+        True,
+        "whether this process delivers jobs itself; set it to `false` if the process stands still between requests",
     )
     delivery_url: str = _setting(
         "", "where this process delivers jobs: `/events` of a worker with the same database; unset: its own"
     )
     dataref_allow: tuple[str, ...] = _setting(
         (),
-        "beginnings of URLs (`https://`, `http://`, `s3://`), with commas, of what an event's `dataref` may name",
+        "what an event's `dataref` may name: beginnings of URLs (`https://`, `http://`, `s3://`), separated by commas",
         read=reading.urls,
     )
     dataref_allow_private: bool = _setting(
-        False, "whether hosts of those may have addresses that are not public; S3's endpoint may in any case"
+        False, "whether the hosts of those URLs may have addresses that are not public; S3's endpoint always may"
     )
     webhook_origins: tuple[str, ...] = _setting(
         (),
-        "senders, by DNS name and with commas, whose webhook handshake (`OPTIONS /events`) is granted; `*`: all",
+        "DNS names, separated by commas, of senders whose webhook handshake (`OPTIONS /events`) is granted; `*`: all",
         read=reading.origins,
     )
     aws_lambda_function_memory_size: int = _setting(
-        0, "MB of memory (Lambda sets it), with which it gives CPU: one for each 1769 MB; 0: not on Lambda", 0
+        0, "MB of memory (Lambda sets it); Lambda gives one CPU for each 1769 MB; 0: not on Lambda", 0
     )
     libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
     log_level: str = _setting("info", "debug, info, warning or error")
@@ -145,5 +151,5 @@ class Settings:
 
 
 def authority(host: str, port: int) -> str:
-    """Both as a URL has them."""
+    """`host:port` as it stands in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
