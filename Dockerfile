@@ -3,19 +3,19 @@
 # docker build --build-arg EXTRA=s3 -t kindling .
 # docker build --target lambda -t kindling:lambda .         docker build --target functions -t kindling:functions .
 
-# A tag is another image when Debian or Python has an update: name the same one by its digest, NAME@sha256:DIGEST.
+# A tag names another image after each update of Debian or Python; NAME@sha256:DIGEST always names the same image.
 ARG BASE=python:3.11-slim-bookworm
 
-# ---- export: the model, compiled and checked; nothing of PyTorch goes further than this stage --------------------
+# ---- export: the model, compiled and checked; nothing of PyTorch leaves this stage but libtorch -------------------
 FROM $BASE AS export
-# --reinstall: a slimmed base image can have libc6-dev without the files that the linker needs.
+# --reinstall: a slimmed base image may list libc6-dev as installed, but without the files that the linker needs.
 RUN apt-get update && apt-get install -y --no-install-recommends --reinstall g++ libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1
 COPY requirements/export.txt requirements/
 COPY .ci/setup .ci/
 RUN .ci/setup export
-# Of the service only what the export measures: a change of anything else does not compile the model again.
+# Only what the export needs of the service, so that a change of anything else does not compile the model again.
 COPY model model
 COPY service/errors.py service/late.py service/
 COPY service/protocol/__init__.py service/protocol/image.py service/protocol/tensor.py service/protocol/
@@ -29,7 +29,7 @@ RUN .venv/bin/python -m model export "$MODEL" --engine "$ENGINE" --precision "$P
 RUN .venv/bin/python -c "import json; print(json.load(open('artifact/artifact.json'))['engine'])" >engine \
     && mkdir libtorch && if grep -q aoti engine; then .venv/bin/python -m model.libraries libtorch; fi
 
-# ---- deps: the packages of that engine --------------------------------------------------------------------------
+# ---- deps: the packages of the engine ---------------------------------------------------------------------------
 FROM $BASE AS deps
 WORKDIR /app
 COPY --from=export /app/engine .
@@ -43,7 +43,7 @@ RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --prefix 
 # ---- service: what changes least comes first ---------------------------------------------------------------------
 FROM $BASE AS service
 # The base image has no byte code of the standard library, and a read-only container would compile it at every start.
-# Some of its test files are no valid Python, on purpose: that is no reason to stop.
+# Some of the library's test files are invalid Python on purpose, so errors do not stop the build.
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" || true
 COPY --from=deps /packages /usr/local
@@ -52,13 +52,13 @@ COPY --from=export /app/libtorch libtorch
 COPY --from=export /app/artifact artifact
 COPY model/__init__.py model/artifact.py model/
 COPY service service
-# Every address of IPv6 and IPv4; of IPv4 alone where there is no IPv6.
+# `::` is every IPv6 and IPv4 address, or every IPv4 address where there is no IPv6.
 ENV HOST=:: PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch \
     PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONPATH=/app
 RUN python -m compileall -q --invalidation-mode unchecked-hash model service
 EXPOSE 8080
 
-# ---- dev: for `skaffold dev`, starts the service again when a file of it is changed in the container ---------------
+# ---- dev: for `skaffold dev`; starts the service again when one of its files changes in the container --------------
 FROM service AS dev
 COPY requirements/dev.txt requirements/
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/dev.txt \
@@ -67,7 +67,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirem
 USER 65532:65532
 CMD ["watchfiles", "--filter", "python", "python -m service", "service"]
 
-# ---- lambda: for AWS Lambda, which runs it as a user of its own and with nothing to write to but /tmp --------------
+# ---- lambda: for AWS Lambda, which runs it as its own user, with only /tmp to write to -----------------------------
 FROM service AS lambda
 COPY requirements/lambda.txt requirements/
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/lambda.txt
@@ -77,7 +77,7 @@ RUN python -c "from service.cloud.aws_lambda import handler as answer; \
 ENTRYPOINT ["python", "-m", "awslambdaric"]
 CMD ["service.cloud.aws_lambda.handler"]
 
-# ---- functions: for Cloud Run functions; FUNCTION_TARGET is http, or event for events alone ------------------------
+# ---- functions: for Cloud Run functions; FUNCTION_TARGET is http, or event for events only -------------------------
 FROM service AS functions
 COPY requirements/functions.txt requirements/
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/functions.txt
@@ -99,7 +99,7 @@ RUN /sbom/bin/python /sbom/bin/sbom >/sbom.json
 USER 65532:65532
 CMD ["cat", "/sbom.json"]
 
-# ---- runtime: the image, which is not built unless it answers: ready means that the model has passed its self-test --
+# ---- runtime: the image; the build fails unless it is ready, which means that the model has passed its self-test ---
 FROM service AS runtime
 USER 65532:65532
 RUN python -m service & service=$!; \

@@ -1,13 +1,13 @@
 # make serve   set up, export the model, serve it on http://127.0.0.1:8080
 # make test    set up, then every test that can run on this machine
-# make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx; TARGET=lambda, TARGET=functions: for those)
+# make image   the container image kindling:aoti (ENGINE=onnx: kindling:onnx; TARGET=lambda or functions: for those)
 # make sbom    what the image holds, as CycloneDX: build/sbom-aoti.json
 # make audit   known vulnerabilities of the locked packages, from PyPI
 # make bench   the figures of the README, side by side with other servers
-# make bench-cluster   a wake from zero pods, on the cluster, against a hello-world and a tutorial's service
+# make bench-cluster   a wake from zero pods, on the cluster, beside a hello-world and a tutorial's service
 # make cluster a kind cluster with Knative, for skaffold and the tests; make cluster-delete
 # make lint    ruff and mypy
-# make lock    the newest versions of all packages
+# make lock    lock the newest versions of all packages
 # make clean   remove what was built; make distclean: the virtual environment too
 
 MODEL ?= efficientnet_lite0
@@ -20,9 +20,9 @@ EXPORT_FLAGS ?=
 
 python := .venv/bin/python
 artifact := build/$(subst /,-,$(subst :,-,$(MODEL)))-$(ENGINE)-$(PRECISION)
-# One's own model, path/to/file.py:function, is exported again after an edit.
+# A model of your own, path/to/file.py:function, is exported again after an edit.
 source := $(wildcard $(firstword $(subst :, ,$(MODEL))))
-# What can be wrong is told at once, by .ci/need, and not after the minutes that something else takes.
+# .ci/need reports at once what is missing or wrong, before anything that takes minutes.
 wanted := MODEL=$(MODEL) ENGINE=$(ENGINE) PRECISION=$(PRECISION)
 
 .PHONY: serve export test image sbom audit bench bench-cluster cluster cluster-delete lint lock clean distclean
@@ -47,7 +47,7 @@ test:
 	@$(MAKE) --no-print-directory export
 	@$(python) -m pytest $(PYTEST_FLAGS)
 
-# Lambda takes one image, and none that BuildKit has put an attestation beside.
+# Lambda takes a single image, without the attestation that BuildKit adds by default.
 ifeq ($(TARGET),lambda)
 image: export BUILDX_NO_DEFAULT_ATTESTATIONS = 1
 endif
