@@ -21,7 +21,7 @@ class ArtifactError(Exception):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output. `shape` is that of one item: the batch dimension in front of it is any size."""
+    """One input or output. `shape` is that of one item; the batch dimension before it may have any size."""
 
     name: str
     datatype: str
@@ -36,8 +36,8 @@ class TensorSpec:
 class ImageSpec:
     """How an encoded picture becomes an item of the first input: UINT8 [height, width, 3], RGB.
 
-    The shorter side is resized to `resize_shorter` pixels, then the centre is cropped. What is transparent is laid on
-    `background` (RGB, 0 to 255 each); without one, transparency is left out, as by torchvision's `convert("RGB")`.
+    The shorter side is resized to `resize_shorter` pixels, then the centre is cropped. Transparent pixels are laid on
+    `background` (RGB, 0 to 255 each); without one, transparency is dropped, as by torchvision's `convert("RGB")`.
     """
 
     height: int
@@ -103,7 +103,7 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """One digest for the whole artifact: that of its files' digests."""
+        """One digest for the whole artifact, over the digests of its files."""
         listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.files.items()))
         return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
 
@@ -112,7 +112,7 @@ class Artifact:
         """The artifact in `folder`, its files not yet verified.
 
         Raises:
-            ArtifactError: not there, not one of ours, or of another version.
+            ArtifactError: it does not exist, is not an artifact, or has another version.
         """
         path = folder / "artifact.json"
         try:
@@ -138,7 +138,7 @@ class Artifact:
         (self.path / "artifact.json").write_text(text, encoding="utf-8")
 
     def verify(self) -> None:
-        """Raise ArtifactError unless every file is the one that was exported: loading a program executes it."""
+        """Raise ArtifactError unless every file is as it was exported, because loading a program executes it."""
         for name, digest in self.files.items():
             try:
                 actual = file_digest(self.path / name)

@@ -1,4 +1,4 @@
-"""Names -> modules: the default model, torchvision's classifiers, one's own; every one ready for export."""
+"""Names -> modules: the default model, torchvision's classifiers, your own; each ready for export."""
 
 import importlib
 import importlib.util
@@ -19,20 +19,20 @@ DEFAULT = "efficientnet_lite0"
 
 
 class CatalogError(Exception):
-    """No such model, or it is not what an export needs."""
+    """There is no such model, or it cannot be exported."""
 
 
 @dataclass(frozen=True)
 class Model:
     """What a function `path/to/file.py:function` returns.
 
-    `module` takes the tensors of `inputs` in their order, but for those that its forward takes by name only. `inputs`
+    `module` takes the tensors of `inputs` in this order, except those that its forward takes by keyword only. `inputs`
     are examples of one item: their names, datatypes and shapes go into the artifact. The first dimension of every
     tensor is the batch. With `image`, encoded pictures are accepted for the first input, which is then UINT8
     [1, height, width, 3]; with `labels`, the first output holds one score for each label.
 
     A dict, dataclass or namedtuple that the module returns gives its outputs their names, and `outputs` may choose some
-    of them, in its own order. A tensor or a tuple of them has no names: `outputs` gives them, else they are `output`, or
+    of them, in its own order. A tensor or a tuple has no names: `outputs` gives them, or else they are `output`, or
     `output_0`, `output_1` and so on.
     """
 
@@ -74,7 +74,7 @@ def load(name: str, weights: str = "") -> Model:
         weights: "" for the model's own, "none" for untrained, else the path of a file of safetensors or torch.save.
 
     Raises:
-        CatalogError: with what is wrong, and what there is.
+        CatalogError: says what is wrong, and which models there are.
     """
     if name == DEFAULT:
         return _efficientnet_lite0(weights)

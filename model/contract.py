@@ -1,4 +1,4 @@
-"""A person's own module behind one contract: tensors in by position, a tuple of tensors out, a name for each of them."""
+"""Your own module behind one contract: tensors in by position, a tuple of tensors out, a name for each."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 class ContractError(Exception):
-    """The module is not what an export needs, or not what `Model` says of it."""
+    """The module cannot be exported, or is not what `Model` says."""
 
 
 class Positional(torch.nn.Module):
@@ -44,12 +44,12 @@ class Positional(torch.nn.Module):
         return tuple(found[key] for key in self.keys)
 
     def call(self, *inputs: torch.Tensor) -> Any:
-        """What the module itself returns, which may change the inputs."""
+        """What the module itself returns. The module may change the inputs."""
         arguments, keywords = self.arranged(inputs)
         return self.module(*arguments, **keywords)
 
     def arranged(self, inputs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The inputs as the arguments of `forward`: by position, and those that it takes by name only."""
+        """The inputs as arguments of `forward`: by position, or by name if it takes them by keyword only."""
         keywords = {name: inputs[index] for name, index in self._keywords.items()}
         return [inputs[index] for index in self._positions], keywords
 
@@ -58,7 +58,7 @@ def ready(model: Model) -> Model:
     """The model with a `Positional` module and with the names of its outputs, after one run of its examples.
 
     Raises:
-        ContractError: with what the module does, or what `Model` says, that cannot be served.
+        ContractError: names what the module does, or what `Model` says, that cannot be served.
     """
     _check_inputs(model)
     module = Positional(model.module.eval(), tuple(model.inputs)).eval()
@@ -73,8 +73,8 @@ def ready(model: Model) -> Model:
             results = module.call(*examples)
     except Exception as fault:
         raise ContractError(f"the module fails on its example inputs: {told(fault)}") from fault
-    # Every operation in place counts here, one on a view of the input too. Compiled, it would write into the request's
-    # own bytes, which the next run reads.
+    # This counts every operation in place, also on a view of the input. Compiled, it would write into the request's own
+    # bytes, which the next run reads.
     module.copies_inputs = any(each._version for each in examples)  # noqa: SLF001 - it has no public name
     found, is_named = _by_name(results)
     module.keys = _keys(found, model.outputs, is_named=is_named)
@@ -133,7 +133,7 @@ def _check_datatype(what: str, tensor: torch.Tensor) -> None:
 
 
 def _keywords(module: torch.nn.Module, inputs: Sequence[str]) -> dict[str, int]:
-    """Which inputs `forward` takes by name only, and which place they have in the request."""
+    """Which inputs `forward` takes by keyword only, and their places in the request."""
     parameters = inspect.signature(module.forward).parameters.values()
     kinds = [each.kind for each in parameters]
     only = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
@@ -145,7 +145,7 @@ def _keywords(module: torch.nn.Module, inputs: Sequence[str]) -> dict[str, int]:
 
 
 def _by_name(results: Any) -> tuple[dict[str, Any], bool]:
-    """The outputs by name, and whether the names are the module's own; what is None is left out."""
+    """The outputs by name, and whether the names are the module's own; outputs that are None are left out."""
     is_named = True
     if isinstance(results, Mapping):
         found = {str(key): value for key, value in results.items()}
@@ -164,7 +164,7 @@ def _by_name(results: Any) -> tuple[dict[str, Any], bool]:
 
 
 def _keys(found: Mapping[str, Any], wanted: Sequence[str], *, is_named: bool) -> tuple[str, ...]:
-    """What to take of the module's outputs, in order: those that `Model.outputs` names, else all."""
+    """Which of the module's outputs to take, in order: those that `Model.outputs` names, or else all."""
     if not found:
         raise ContractError("the module returns nothing: wanted a tensor, or a tuple or dict of tensors")
     if len(set(wanted)) < len(wanted):

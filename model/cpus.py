@@ -28,10 +28,10 @@ class CpuError(Exception):
 
 
 def resolve(name: str) -> CpuSpec:
-    """What code for `name` needs. The model is also run here, so this CPU must be able to.
+    """What code for `name` needs of a CPU. Export also runs the model here, so this CPU must have it.
 
     Raises:
-        CpuError: this CPU lacks something that the baseline has.
+        CpuError: this CPU lacks something that the baseline needs.
     """
     here = cpu.flags()
     if missing := cpu.X86_64_V3 - here:

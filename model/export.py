@@ -1,4 +1,4 @@
-"""The way of one export: module -> candidates -> parity -> measurement -> artifact."""
+"""The steps of one export: module -> candidates -> parity -> measurement -> artifact."""
 
 import os
 import shutil
@@ -41,11 +41,11 @@ class Request:
 
 
 def export(request: Request) -> Artifact:
-    """Write the artifact into `request.output`, replacing an artifact there only when all went well.
+    """Write the artifact into `request.output`; an artifact that is there already is replaced only after success.
 
     Raises:
         ExportError: the model cannot be exported, or its answers differ from eager PyTorch's.
-        CatalogError, ContractError, CpuError: as the model and the CPU are looked up.
+        CatalogError, ContractError, CpuError: from looking up the model and the CPU.
     """
     _check_output(request)
     cpu = cpus.resolve(request.cpu)
@@ -109,7 +109,7 @@ def _draft(request: Request, model: Model, cpu: CpuSpec, reference: parity.Refer
 
 
 def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
-    """The draft with its programs compiled into its folder."""
+    """The draft, after its programs are compiled into its folder."""
     _check_datatypes(draft)
     draft.path.mkdir()
     example = tuple(model.inputs.values())

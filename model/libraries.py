@@ -1,7 +1,7 @@
-"""What a compiled model needs of torch: libc10, libtorch_cpu and what they in turn need of the packages installed.
+"""What a compiled model needs of torch: libc10, libtorch_cpu and the libraries that these need from installed packages.
 
-`python -m model.libraries FOLDER` copies them into one folder for an image without torch. The CPU build needs libgomp
-besides; the CUDA build's libtorch_cpu also needs NVIDIA's libraries, though a CPU model calls none of them.
+`python -m model.libraries FOLDER` copies them into one folder for an image without torch. The CPU build also needs
+libgomp; the CUDA build's libtorch_cpu also needs NVIDIA's libraries, though a CPU model calls none of them.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ def collect(folder: Path) -> list[Path]:
             needed.add(path.with_name(name.strip()))
     folder.mkdir(parents=True, exist_ok=True)
     copies = [Path(shutil.copy(path, folder)) for path in sorted(needed)]
-    # The symbol table that nothing at run time reads is a fifth of libtorch_cpu.
+    # Strips the symbol table, which nothing reads at run time: a fifth of libtorch_cpu.
     subprocess.run(["strip", "--strip-unneeded", *map(str, copies)], check=True)  # noqa: S607
     return copies
 

@@ -15,7 +15,7 @@ from model.padding import fold_padding
 
 
 class _Contiguous(torch.nn.Module):
-    """The module with outputs that lie in memory as their shapes say, whatever they are views of."""
+    """The module with contiguous outputs, whatever they are views of."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -32,15 +32,15 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
     half the time of a dynamic one, and a library packed for 2 threads but run on 1 packs a layer anew at each run.
     """
     torch.set_num_threads(threads)
-    # What another compilation in this process found out is kept, and would be taken for the truth.
+    # Inductor keeps what an earlier compilation in this process found out about the CPU, and would use it here.
     cpu_vec_isa.valid_vec_isa_list.cache_clear()
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # Inductor looks for Python's headers at each of its calls of the compiler, and a compiled model includes none.
+        # Inductor looks for Python's headers each time it calls the compiler, but a compiled model includes none of them.
         warnings.filterwarnings("ignore", "Can't find Python.h", UserWarning)
         graph = torch.export.export(_Contiguous(module).eval(), inputs).module()
         if fold_padding(graph):
             graph = torch.export.export(graph, inputs).module()
-        # The compiler leaves its sources beside the library.
+        # The compiler leaves its source files beside the library.
         compiled = torch._inductor.aot_compile(  # noqa: SLF001 - aoti_compile_and_package would zip it
             graph,
             inputs,
@@ -53,7 +53,7 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
                 # `model.cpus` has checked the CPU. Inductor's own check compiles and loads a probe that needs libtorch,
                 # which by the line above is not linked to the probe either: it fails, and all code is scalar.
                 "cpp.vec_isa_ok": "avx2" in cpu.flags,
-                # At the end of the file instead of among its code: the service gives these pages back once copied.
+                # Weights at the end of the file instead of among the code: the service gives these pages back once copied.
                 "aot_inductor.force_mmap_weights": True,
                 "cpp.threads": threads,
                 "cpp.march": "native" if cpu.name == "native" else cpu.name,
@@ -67,8 +67,8 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
 def lower_onnx(module: torch.nn.Module, inputs: dict[str, torch.Tensor], outputs: Sequence[str], graph: Path) -> None:
     """Export for any batch, and save the graph with the optimisations that hold on every CPU.
 
-    The engine knows inputs and outputs by their order. Their names get a prefix in the graph, where a name stands once:
-    an output called as an input or as some node in between (`add`, `mul`) would make it invalid.
+    The engine knows inputs and outputs by their order. In the graph their names get a prefix, because names there must be
+    unique: an output with the name of an input or of an inner node (`add`, `mul`) would make the graph invalid.
     """
     import onnxruntime
 
@@ -82,7 +82,7 @@ def lower_onnx(module: torch.nn.Module, inputs: dict[str, torch.Tensor], outputs
             input_names=[f"inputs.{name}" for name in inputs],
             output_names=[f"outputs.{name}" for name in outputs],
             dynamo=True,
-            # The module takes *inputs, which is one argument to the exporter.
+            # The module takes *inputs, which the exporter counts as one argument.
             dynamic_shapes=(tuple({0: batch} for _ in two),),
             verbose=False,
         )

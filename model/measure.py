@@ -1,4 +1,4 @@
-"""What the service's own engine makes of an artifact: answers and times, in a process without torch.
+"""Runs an artifact in the service's own engine: answers and times, from a process without torch.
 
 `python -m model.measure FOLDER PLAN QUESTIONS` (PLAN and the printed report are JSON) is called by `model.export`.
 """
@@ -44,7 +44,7 @@ def measure(folder: Path, plan: Plan, questions: list[Item]) -> Report:
     """Load the artifact in `folder` in a fresh process, answer `questions` in runs of `max_batch_size` and time it.
 
     Raises:
-        MeasureError: with what the process said.
+        MeasureError: with the output of the process.
     """
     artifact = Artifact.read(folder)
     with tempfile.TemporaryDirectory() as scratch:
@@ -111,7 +111,7 @@ def _time(model: Engine, items: list[Item], runners: int) -> tuple[float, float]
         end = time.perf_counter() + ROUND_S
 
         def runner(times: list[float], end: float = end) -> None:
-            # Once at least: on a busy machine a thread may begin after the end of its round.
+            # At least once: on a busy machine, a thread may begin after the end of its round.
             while not times or time.perf_counter() < end:
                 start = time.perf_counter()
                 model.run(items)

@@ -1,8 +1,8 @@
 """A graph rewrite: zero padding becomes part of the convolution behind it.
 
 Models ported from TensorFlow pad in a layer of its own ("same" padding, uneven at stride 2), and AOTInductor then
-copies every activation once more. oneDNN pads for free, but evenly: where the right side has one pixel more than the
-left, the kernel gets a zero row and column in front, which moves that pixel to the other side.
+copies every activation once more. oneDNN pads for free, but only evenly: if the right side has one pixel more than the
+left, a zero row and column are added at the front of the kernel, which moves that pixel to the other side.
 """
 
 from typing import Any

@@ -42,8 +42,8 @@ def reference(model: Model) -> Reference:
     """Ask a model that is `ready` in eager mode, in batches of 1 and of 8, which must agree with each other.
 
     Raises:
-        ParityError: an item's answer is not its own.
-        ContractError: an output of a batch has not one row for each item.
+        ParityError: an item's answer depends on the other items of its batch.
+        ContractError: an output does not have one row for each item of the batch.
     """
     rows = _real(model) + _random(model)
     eights = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
@@ -71,7 +71,7 @@ def _stack(name: str, items: Tensors) -> torch.Tensor:
 
 
 def _why(model: Model, name: str, rows: list[Tensors], before: list[Tensors]) -> str:
-    """Why an item got another answer in a batch than alone, having asked each alone once more."""
+    """Why an item got another answer in a batch than alone; asks each item alone once more."""
     with torch.no_grad():
         again = [_ask(model, row) for row in rows]
     pairs = [pair for new, old in zip(again, before, strict=True) for pair in zip(new, old, strict=True)]
@@ -87,7 +87,7 @@ def check(artifact: Artifact, answers: list[Item], wanted: Reference) -> float:
     """The largest difference of the answers from eager PyTorch's, over all outputs.
 
     Raises:
-        ParityError: over the artifact's tolerance, or another label than eager's for a real picture.
+        ParityError: a difference over the artifact's tolerance, or another label than eager's for a real picture.
     """
     largest = 0.0
     for index, (spec, output) in enumerate(zip(artifact.outputs, wanted.outputs, strict=True)):

@@ -1,4 +1,4 @@
-"""Which way to run a model is best: parity and measurement of every candidate, and the evidence for the choice."""
+"""Finds the best way to run a model: parity and measurement of every candidate, and the evidence for the choice."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,15 +10,16 @@ from model.progress import step
 from service.runtime.cpu import quota
 from service.runtime.engine.interface import Plan
 
-# A larger batch or more threads must be this much faster, or the simplest is kept: one item on one thread. Each program
-# has its own packed weights (110 MB more for a batch of 4 of the default model), and 1.03 to 1.13 were measured for it.
+# A larger batch or more threads must be this much faster, or the simplest way is kept: one item on one thread. Each
+# program has its own packed weights (110 MB more for a batch of 4 of the default model), and gains of 1.03 to 1.13 were
+# measured.
 WORTH = 1.2
 PASSES = 2
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One engine's artifact with one way to run it, and what was measured of that."""
+    """One engine's artifact with one way to run it, and its measurements."""
 
     artifact: Artifact
     plan: Plan
@@ -47,7 +48,7 @@ def best_plan(lowered: Artifact, plans: list[tuple[int, int]], reference: parity
     lowered.write()
     by_plan: dict[tuple[int, int], Candidate] = {}
     differences: dict[str, float] = {}
-    # In turn, and the better of each: a neighbour on the machine disturbs some of them, hardly all of one.
+    # Measure in turn, and take each one's best: a neighbour on the machine disturbs some rounds, hardly all of one plan.
     for number in range(PASSES):
         for batch, threads in plans:
             plan = Plan(max(1, quota() // threads), threads, batch)
@@ -76,7 +77,7 @@ def best_plan(lowered: Artifact, plans: list[tuple[int, int]], reference: parity
 
 
 def _is_needed(program: Program, simplest: Plan, best: Plan) -> bool:
-    """Whether to keep a program: the best one, single items for what is left of a batch, the simplest for a small quota."""
+    """Whether to keep a program: the best one, single items for the rest of a batch, the simplest for a small quota."""
     return (program.batch, program.threads) in {
         (0, 0),
         (1, simplest.threads),

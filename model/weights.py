@@ -1,4 +1,4 @@
-"""A file of weights -> a module: of safetensors or torch.save, under the module's own names or behind a prefix."""
+"""A file of weights -> a module: safetensors or torch.save, with the module's own names or behind a prefix."""
 
 import itertools
 import re
@@ -23,7 +23,7 @@ def load(module: torch.nn.Module, file: Path) -> None:
     """Fill the module with the weights in `file`; nothing in it is executed.
 
     Raises:
-        WeightsError: with the first key that is missing and the first that the module does not have.
+        WeightsError: names the first key that is missing and the first key that the module does not have.
     """
     found = _state_dict(file)
     renamed = _names(found, module.state_dict())
@@ -72,14 +72,14 @@ def _read(file: Path) -> Any:
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Whether the file begins with the length of a header and the header's JSON; its name tells nothing."""
+    """Whether the file begins with the length of a header and the header's JSON; its name does not matter."""
     with file.open("rb") as opened:
         head = opened.read(9)
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= file.stat().st_size - 8
 
 
 def _names(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
-    """Each key of the file with the module's name for it: both without the prefix that all keys of a side share.
+    """Each key of the file with the module's name for it, both without the prefix that all keys on their side share.
 
     DataParallel and torch.compile save a model behind `module.` and `_orig_mod.`, trainers behind `model.`; and the
     weights of a net inside `ImageClassifier` are behind `classifier.` here.
@@ -99,7 +99,7 @@ def _prefixes(keys: Iterable[str]) -> list[str]:
 
 
 def _without_tied(missing: list[str], loaded: Iterable[str], module: torch.nn.Module) -> list[str]:
-    """The missing keys but for those of a tensor that was loaded by another name: safetensors keeps each tensor once."""
+    """The missing keys, without those whose tensor was loaded under another name: safetensors stores each tensor once."""
     state = {key: value for key, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
     places = {state[key].data_ptr() for key in loaded if key in state}
     return [key for key in missing if key not in state or state[key].data_ptr() not in places]

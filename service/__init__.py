@@ -1,14 +1,14 @@
-"""The service, in rooms. A request walks straight down and back up; nothing below knows what is above.
+"""The service, in rooms. A request goes straight down and back up; no room knows the rooms above it.
 
     HTTP:  web/inference.infer -> call.answer: protocol/v2.decode_infer -> Batcher.submit -> Engine.run -> v2.encode_infer
     event: web/events.receive  -> call.answer: the same                 -> the reply event
     job:   Prefer, stored      -> delivered to web/events.receive, by a broker or by jobs/delivery.py
 
 __main__.py   `python -m service`: the checks that deserve one clear sentence, then gunicorn
-cloud/        who else starts it, where somebody else serves HTTP: AWS Lambda, Google Cloud Functions
+cloud/        the ways to start it where the platform serves HTTP: AWS Lambda, Google Cloud Functions
 web/          HTTP in and out: routes, the application, gunicorn's process model
 jobs/         requests that are answered later: their store, leases and delivery
-events/       CloudEvents: their form, their claim checks, sending one
+events/       CloudEvents: their formats, claim checks, posting an event
 call.py       Call, from HTTP, an event or a job, and its Result: decode, run, encode
 runtime/      the model, from loading to closing: batcher, engines
 protocol/     pure: bytes <-> tensors, and pictures

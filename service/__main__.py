@@ -27,13 +27,13 @@ def main() -> int:
     except (SettingsError, ArtifactError, OSError) as fault:
         print(fault, file=sys.stderr)
         return 2
-    # What is there now stays: the worker's collections pass it over, and leave the pages that it shares with us alone.
+    # Objects that exist now stay for good: the worker's garbage collector skips them, so their pages stay shared.
     gc.freeze()
     gc.enable()
     print(f"{artifact.name} on http://{authority(settings.host, settings.port)}", file=sys.stderr)
     try:
         server.run()
-    except OSError as fault:  # another process, begun in the same moment, was the first to listen
+    except OSError as fault:  # another process that started at the same moment listened first
         print(f"cannot listen on {authority(settings.host, settings.port)} ({fault.strerror})", file=sys.stderr)
         return 2
     return 0
@@ -42,11 +42,11 @@ def main() -> int:
 def _bound(settings: Settings) -> socket.socket:
     """A socket that is bound, and refuses connections until gunicorn listens.
 
-    `::` is every address of both families. Where the kernel has no IPv6 it is every address of IPv4, so that one image
-    is right for every cluster.
+    `::` is every IPv6 and IPv4 address, or every IPv4 address where the kernel has no IPv6. So one image is right for
+    every cluster.
 
     Raises:
-        OSError: with the remedy, where gunicorn would try five times and then give up.
+        OSError: says what to do; gunicorn itself would try five times and then give up.
     """
     host, family = settings.host, socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -58,7 +58,7 @@ def _bound(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if listener.family == socket.AF_INET6:
-            # The default is the machine's (net.ipv6.bindv6only), and an address of one family is not affected.
+            # Otherwise the machine decides (net.ipv6.bindv6only). Addresses of one family are not affected.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, settings.port))
     except OSError as fault:

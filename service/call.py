@@ -21,7 +21,7 @@ IMAGE, V2, V1 = "image", "v2", "v1"
 
 @dataclass(frozen=True)
 class Call:
-    """`protocol` is IMAGE, V2 or V1; `header_length` that of V2's JSON in front of binary tensors; `top` is IMAGE's."""
+    """`protocol` is IMAGE, V2 or V1; `header_length` is that of V2's JSON before binary tensors; `top` is for IMAGE."""
 
     protocol: str
     body: bytes

@@ -6,10 +6,10 @@ KindlingError
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
-├── RequestTimeout          408  the request was not there in time: the sender is too slow
-├── Conflict                409  somebody else is computing the same request: ask again
+├── RequestTimeout          408  the request did not arrive in time: the sender is too slow
+├── Conflict                409  the same request is being computed elsewhere: ask again
 │   └── Cancelled           409  the job was cancelled: nobody wants its result any more
-├── QueueFull               429  more is waiting than can be answered in time
+├── QueueFull               429  more requests wait than can be answered in time
 ├── EngineError             500  the model failed on an input that passed every check
 ├── NotReady                503  the model is not loaded, or the process is stopping
 └── DeadlineExceeded        504  the answer would have come too late
@@ -51,13 +51,13 @@ class Unprocessable(RequestError):
 
 
 class RequestTimeout(KindlingError):
-    """The request was not there in time: the sender is too slow."""
+    """The request did not arrive in time: the sender is too slow."""
 
     status = 408
 
 
 class Conflict(KindlingError):
-    """Somebody else is computing the same request: ask again."""
+    """The same request is being computed elsewhere: ask again."""
 
     status = 409
 
@@ -67,9 +67,9 @@ class Cancelled(Conflict):
 
 
 class QueueFull(KindlingError):
-    """More is waiting than can be answered in time.
+    """More requests wait than can be answered in time.
 
-    `retry_after_s` is when the queue is expected to have drained.
+    `retry_after_s` is the time after which the queue should have drained.
     """
 
     status = 429

@@ -1,9 +1,9 @@
-"""Late imports: a file of a room is imported when it is first named, as SQLAlchemy's 200 ms are not on the way to readiness.
+"""Late imports: a file of a room is imported when it is first named, so that readiness need not wait for it.
 
     from service import events      # imports nothing of that room
     events.codec.decode(...)        # imports service/events/codec.py, the first time
 
-A room offers that by `__getattr__ = files_of(__name__)` in its __init__ (PEP 562); beside it, for mypy, it names its files.
+Each room has `__getattr__ = files_of(__name__)` in its __init__ (PEP 562), and names its files there for mypy.
 """
 
 import importlib
@@ -17,7 +17,7 @@ def files_of(room: str) -> Callable[[str], ModuleType]:
     def file(name: str) -> ModuleType:
         module = f"{room}.{name}"
         try:
-            # Sets itself as the room's attribute: the next one who names it does not come here.
+            # The import sets the file as an attribute of the room, so the next access does not come here.
             return importlib.import_module(module)
         except ModuleNotFoundError as fault:
             if fault.name != module:

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 IMAGE_FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "GIF", "BMP", "TIFF")
 URL = "http://HOST/PATH or https://HOST/PATH"
 S3_URL = "s3://BUCKET/PATH"
-# A name of S3 (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html), and no ARN of something else.
+# A bucket's name (docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html); ARNs are refused.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # The origin of a webhook is a DNS name (cloudevents/spec, http-webhook.md, 4.1.2).
 _ORIGIN = re.compile(r"\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 def scalar(text: str, kind: Any, low: float | None) -> Any:
-    """A text, a yes or no, a path or a number of at least `low`."""
+    """The text as the field's type: text, yes or no, a path, or a number of at least `low`."""
     if kind in (str, str | None):
         return text
     if kind is bool:
@@ -37,7 +37,7 @@ def scalar(text: str, kind: Any, low: float | None) -> Any:
 
 
 def image_formats(text: str) -> tuple[str, ...]:
-    """Names of IMAGE_FORMATS, in any case."""
+    """The formats that IMAGE_FORMATS names, in upper or lower case."""
     written = {name.lower(): name for name in IMAGE_FORMATS}
     asked = [name for each in text.split(",") if (name := each.strip().lower())]
     if not asked or not written.keys() >= set(asked):
@@ -46,7 +46,7 @@ def image_formats(text: str) -> tuple[str, ...]:
 
 
 def urls(text: str) -> tuple[str, ...]:
-    """Beginnings of URLs, of S3 only where its SDK is installed."""
+    """Beginnings of URLs; those of S3 are valid only where its SDK is installed."""
     found = tuple(url for each in text.split(",") if (url := each.strip()))
     if not all(is_url(url) or is_of_s3(url) for url in found):
         raise ValueError(f"{URL} or {S3_URL}, and commas between them")
@@ -64,7 +64,7 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def is_of_s3(url: str) -> bool:
-    """Whether it is s3://BUCKET, or has a key, too."""
+    """Whether it is s3://BUCKET, with or without a key."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
     usable = key.isascii() and key.isprintable() and not set(key) & set(" ?#")
     return url.startswith("s3://") and usable and _BUCKET.fullmatch(bucket) is not None

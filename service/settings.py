@@ -43,7 +43,7 @@ class Settings:
     request_timeout_ms: float = _setting(30_000.0, "a request not answered by then gets 504", 1)
     body_timeout_s: int = _setting(
         45,
-        "a request that takes longer to arrive, from its first byte on, gets 408; an answer that takes longer to read is cut off",
+        "a request that takes longer to arrive, from its first byte, gets 408; an answer that takes longer to read is cut",
         1,
     )
     graceful_timeout_s: int = _setting(30, "after SIGTERM, time for requests in flight to finish", 1)

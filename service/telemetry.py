@@ -1,4 +1,4 @@
-"""What the service notes of itself: the cold-start ledger, the phases of a request, counters. No HTTP, no text form."""
+"""What the service measures of itself: the cold-start ledger, the phases of a request, counters. No HTTP, no text form."""
 
 import os
 import threading
@@ -34,7 +34,7 @@ class Ledger:
         return (time.clock_gettime(time.CLOCK_BOOTTIME) - self._started_s) * 1e3
 
     def begin_again(self) -> None:
-        """From now on, of a process that replaces one that died: its start is not the arbiter's."""
+        """Start the ledger anew, for a worker that replaces a dead one: its start is not the arbiter's."""
         self._started_s += self.now_ms() / 1e3
         self.marks_ms.clear()
 
@@ -48,7 +48,7 @@ class Ledger:
         self.marks_ms[phase] = round(self.now_ms(), 1)
 
     def mark_answer(self, took_ms: float) -> bool:
-        """An inference request that took so long is answered; whether it is this process's first."""
+        """Note an inference request that was answered after this time; whether it is the first of this process."""
         with self._lock:
             if self.has_answered:
                 return False
@@ -76,7 +76,7 @@ class Timing:
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
-        # What the start of the process made wait is told how long, phase by phase.
+        # Requests that waited for the process to start also report its phases.
         self.is_cold = not ledger.has_answered
 
     @property
@@ -85,12 +85,12 @@ class Timing:
         return (time.perf_counter() - self._began) * 1e3
 
     def add(self, phase: str, seconds: float) -> None:
-        """`phase` took so long; what it took before is added to."""
+        """Add this time to `phase`."""
         self.phases_ms[phase] = self.phases_ms.get(phase, 0.0) + seconds * 1e3
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What is done inside is that phase."""
+        """The time spent inside counts as `phase`."""
         began = time.perf_counter()
         try:
             yield
@@ -116,7 +116,7 @@ class Requests:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.in_flight = 0
-        self.receiving = 0  # requests of which not everything is there yet; set by the server
+        self.receiving = 0  # requests that have not fully arrived; set by the server
         self.held_bytes = 0  # of requests, those being handled included; set by the server
         self.answered: Counter[tuple[str, int]] = Counter()  # by (route, status)
         self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)  # by route
@@ -129,7 +129,7 @@ class Requests:
         return Timing()
 
     def refuse(self, status: int) -> None:
-        """One was refused before there was a request."""
+        """Note that a request was refused before it was complete."""
         with self.lock:
             self.answered["none", status] += 1
 

@@ -1,7 +1,7 @@
-"""The service as a function, where somebody else serves HTTP: the same application, by kept adapters.
+"""The service as a function, where the platform serves HTTP: the same application, behind maintained adapters.
 
-startup.py     the application, loaded and self-tested before it is asked anything
-posting.py     an event to it, without a server
+startup.py     the application, loaded and self-tested before the first request
+posting.py     posts an event to the application, without a server
 aws_lambda.py  AWS Lambda: API Gateway and function URLs (apig-wsgi), SQS, EventBridge and its Pipes
 functions.py   Google Cloud Functions: entry points for HTTP and for CloudEvents
 framework.py   `python -m service.cloud.framework`: the functions-framework that calls them

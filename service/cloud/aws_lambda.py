@@ -1,11 +1,11 @@
-"""AWS Lambda: importing this loads the model, in Lambda's init phase; `handler` tells by its form what an event is.
+"""AWS Lambda: importing this loads the model, in Lambda's init phase; `handler` recognises events by their form.
 
 API Gateway, function URL, ALB   apig-wsgi       -> the routes -> the response
-SQS                              each message    -> /events    -> which of them failed
+SQS                              each message    -> /events    -> the messages that failed
 EventBridge, S3, SNS, Invoke     one CloudEvent  -> /events    -> the reply event, for a destination
 Pipes                            a batch of them -> /events    -> the reply events, for the pipe's target
 
-What a message or an event is, service/events/envelopes.py knows.
+service/events/envelopes.py knows the forms of messages and events.
 """
 
 import json
@@ -24,9 +24,9 @@ from service.settings import Settings
 
 logger = logging.getLogger("kindling")
 
-# Of a response as Lambda gets it: "Exceeded maximum allowed payload size (6291556 bytes)", says its Runtime API.
+# The largest response that Lambda takes: "Exceeded maximum allowed payload size (6291556 bytes)", says its Runtime API.
 MAX_RESPONSE_BYTES = 6_291_556
-# Told to API Gateway as it is; everything else is in base64.
+# Bodies of these types go to API Gateway as text; all others go in base64.
 TEXT = ("text/", "application/json", "application/cloudevents", "application/schema+json", "application/openmetrics")
 
 KNOWN = "SNS, EventBridge, S3"
@@ -38,15 +38,15 @@ _respond = make_lambda_handler(app, binary_support=True, non_binary_content_type
 
 
 class EventNotAnswered(Exception):
-    """Tried again by whoever invoked the function; the message has the status and the reason."""
+    """The invoker tries again; the message has the status and the reason."""
 
 
 def handler(event: Any, context: Any) -> Any:
-    """The answer in the form that whoever sent `event` wants.
+    """The answer, in the form that the sender of `event` expects.
 
     Raises:
         EventNotAnswered: the event was not answered, and can be later.
-        ValueError: it is nothing that this function knows.
+        ValueError: this function does not know the form.
     """
     if isinstance(event, list):
         return _replies([inside for each in event for inside in events.envelopes.opened(each)])
@@ -64,7 +64,7 @@ def handler(event: Any, context: Any) -> Any:
 
 
 def _http(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """A larger response than Lambda takes would be lost, and the function with it."""
+    """The response to an HTTP request. A response that is too large becomes a 413: Lambda would end the function."""
     response = _respond(event, context)
     if (size := len(to_json(response))) <= MAX_RESPONSE_BYTES:
         return response
@@ -73,20 +73,20 @@ def _http(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _failed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages that stay in the queue: until they are answered, or its redrive policy gives them up.
+    """The messages that stay in the queue until they are answered, or until its redrive policy gives them up.
 
-    Those of a FIFO queue stay in order: after one that failed none is tried.
+    In a FIFO queue, order is kept: after a failed message, no further one is tried.
     """
     if any(each.get("eventSourceARN", "").endswith(".fifo") for each in records):
         return records[len(list(takewhile(_is_answered, records))) :]
-    # Two for each runner: one is decoded while another is run.
+    # Two for each runner: one is decoded while the other is run.
     with ThreadPoolExecutor(2 * app.extensions["runtime"].runners) as pool:
         answered = list(pool.map(_is_answered, records))
     return [each for each, is_answered in zip(records, answered, strict=True) if not is_answered]
 
 
 def _is_answered(record: dict[str, Any]) -> bool:
-    """Whether nothing in the message has to come again; all of it is tried."""
+    """Whether the message need not come again; every event in it is tried."""
     done = [_is_done(record["messageId"], each) for each in events.envelopes.opened(record)]
     return all(done)
 
@@ -105,7 +105,7 @@ def _is_done(message_id: str, inside: Any) -> bool:
 
 
 def _replies(inside: list[Any]) -> list[Any]:
-    """A batch of events, answered as one: what is wrong with one of them is told by the event that answers it."""
+    """The replies to a batch of events; if one event is wrong, its reply says why."""
     for ignored in (each for each in inside if isinstance(each, events.objects.Ignored)):
         logger.info("nothing to compute: %s", ignored.why)
     given = [each for each in inside if not isinstance(each, events.objects.Ignored)]

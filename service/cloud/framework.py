@@ -1,6 +1,7 @@
 """`python -m service.cloud.framework --target http` (or `event`): functions-framework, with our entry points.
 
-It wants the CloudEvents SDK of before 2.0. The SDK still has that, below `cloudevents.v1`: here it gets its old names.
+functions-framework imports the CloudEvents SDK by its names from before 2.0. The SDK still has that code below
+`cloudevents.v1`; here it gets its old names back.
 """
 
 import os

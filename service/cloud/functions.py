@@ -33,7 +33,7 @@ class EventNotAnswered(Exception):
 
 
 def application() -> Flask:
-    """The application, loaded by whoever asks first."""
+    """The application; the first caller loads it."""
     with _starting:
         if not _started:
             _started.append(start(_settings))
@@ -44,20 +44,20 @@ def _load() -> None:
     threading.Thread(target=application, name="start", daemon=True).start()
 
 
-# The framework reads this file and then forks a worker, which none of our threads would survive: it is the worker that
-# loads the model, as soon as it is there.
+# The framework imports this file and then forks a worker. Our threads would not survive the fork, so the worker loads the
+# model, as soon as it runs.
 os.register_at_fork(after_in_child=_load)
 
 
 @functions_framework.http
 def http(asked: Request) -> Response:
-    """Every endpoint of the service, by its own path."""
+    """Every endpoint of the service, at its usual path."""
     return Response.from_app(application(), dict(asked.environ))
 
 
 @functions_framework.cloud_event
 def event(given: CloudEvent) -> None:
-    """A CloudEvent, Eventarc's included. What can never be answered is logged, or it would come for ever.
+    """A CloudEvent, also one of Eventarc's. An event that can never be answered is logged, or it would come for ever.
 
     Raises:
         EventNotAnswered: it was not answered, and can be later.
@@ -74,7 +74,7 @@ def event(given: CloudEvent) -> None:
 
 
 def _message(given: CloudEvent) -> tuple[str, Mapping[str, str], bytes]:
-    """What to call the event in the log, and a message with it."""
+    """A log message that names the event."""
     name, headers = f"{given['id']} of {given['source']}", _headers_of_event()
     if not headers:
         return name, *to_structured(given)
@@ -83,15 +83,15 @@ def _message(given: CloudEvent) -> tuple[str, Mapping[str, str], bytes]:
         return name, headers, body
     try:
         _, (asked,) = codec.decode(headers, body)
-    except BadRequest:  # which /events will say, too
+    except BadRequest:  # /events will report this too
         return name, headers, body
     return f"{asked.id} of {asked.source}", STRUCTURED, codec.to_json(asked)
 
 
 def _headers_of_event() -> dict[str, str]:
-    """The request's headers, as far as they are an event's; none, when it was the framework who made an event of it.
+    """The request's headers that belong to the event; none if the framework itself made the event.
 
-    What it reads of an event (`given`) is not decoded as the specification says, and data are no longer the bytes.
+    The framework's own reading (`given`) does not decode headers as the specification says, and its data is not bytes.
     """
     lower = {name.lower(): value for name, value in request.headers}
     if "ce-specversion" not in lower and not lower.get("content-type", "").startswith("application/cloudevents"):

@@ -1,4 +1,4 @@
-"""An event to the application, without a server; imported late, for werkzeug's client is not on the way to readiness."""
+"""Posts an event to the application, without a server; imported late, because readiness does not need werkzeug's client."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The application as a function has it: loaded and self-tested before it is asked anything."""
+"""The application for a function: loaded and self-tested before the first request."""
 
 import gc
 import logging
@@ -20,18 +20,18 @@ logger = logging.getLogger("kindling")
 def start(settings: Settings) -> "Flask":
     """The application, once its model has given eager PyTorch's answer.
 
-    Between invocations the platform lets the process stand still, so it delivers no jobs itself.
+    Between invocations the platform stops the process, so it delivers no jobs itself.
 
     Raises:
         ArtifactError: there is no artifact to serve.
-        NotReady: it cannot be served here, or has not passed its self-test.
+        NotReady: the artifact cannot be served here, or has not passed its self-test.
     """
     logger.setLevel(settings.log_level.upper())
     ledger.mark("python")
     gc.disable()  # imports make no garbage
     settings = replace(settings, embedded_delivery=False)
     artifact = Artifact.read(settings.model_dir)
-    # Nobody waits for it but the runtime, which would meet the same fault: there is no fork to come.
+    # Nothing but the runtime waits for this, and the runtime would meet the same fault, because no fork follows.
     Preparation(artifact, settings)
     loading = runtime.runtime.Runtime(artifact, settings, on_failure=lambda: None)
     create_app = web.app.create_app  # imports Flask, while the model loads

@@ -26,20 +26,22 @@ REPLIES = (COMPLETED, FAILED)
 BINARY, STRUCTURED, BATCHED = "binary", "structured", "batched"
 JSON_TYPE, BATCH_TYPE = "application/cloudevents+json", "application/cloudevents-batch+json"
 
-# Extension attributes of a request, all optional: the protocol (else the content type tells it), and its parameters.
+# Extension attributes of a request, all optional: the protocol (otherwise by content type), and its parameters.
 PROTOCOL, MODEL, TOP, JSON_LENGTH = "inferprotocol", "infermodel", "infertop", "inferheaderlength"
 # The claim check extension: where the data is.
 DATAREF = "dataref"
 # Extension attributes of a reply: which event it answers.
 REQUEST_ID, REQUEST_SOURCE = "requestid", "requestsource"
-# The distributed tracing extension: goes on as it came.
+# The distributed tracing extension, passed on unchanged.
 TRACING = ("traceparent", "tracestate")
 MAX_ERROR_CHARS = 500
 
 
 @dataclass(frozen=True)
 class Event:
-    """A request event: its attributes as they came (in JSON some are no text), its data as bytes. `fault`: why it is no valid one, in a batch."""
+    """A request event: its attributes as they came (in JSON not always text), its data as bytes.
+
+    `fault` says why an event of a batch is invalid."""
 
     attributes: Mapping[str, Any]
     data: bytes
@@ -59,7 +61,7 @@ class Event:
 
     @property
     def content_type(self) -> str:
-        """Without parameters, in lower case; "" where it is not given."""
+        """The content type without parameters, in lower case; "" if there is none."""
         return strict.media_type(self.get("datacontenttype") or "")
 
     def get(self, name: str) -> str | None:
@@ -82,7 +84,7 @@ def decode(headers: Mapping[str, str], body: bytes) -> tuple[str, list[Event]]:
     The values of `headers` are as WSGI has them: one character for each byte.
 
     Raises:
-        BadRequest: no CloudEvent, or one that is not as the specification demands.
+        BadRequest: not a CloudEvent, or not a valid one.
     """
     lower = {name.lower(): value for name, value in headers.items()}
     content_type = strict.media_type(lower.get("content-type", ""))
@@ -129,7 +131,7 @@ def call_of(event: Event, model: str) -> Call:
     """What the event asks for.
 
     Raises:
-        Unprocessable: another model, or data that nothing here understands.
+        Unprocessable: another model, or data of an unknown kind.
     """
     if event.type in REPLIES:
         raise Unprocessable(f"{event.type} is what this service replies with: a Trigger sends its replies back to it")
@@ -144,7 +146,7 @@ def call_of(event: Event, model: str) -> Call:
 
 
 def request_of(call: Call, event_id: str, model: str, content_type: str, trace: Mapping[str, str]) -> Event:
-    """The event that asks for `call`. What the headers of its request say, and no event could, is left out."""
+    """The event that asks for `call`, without the request headers that an event cannot carry."""
     told = {"datacontenttype": content_type, **{name: trace[name] for name in TRACING if name in trace}}
     attributes: dict[str, Any] = {
         "specversion": "1.0", "id": event_id, "source": f"/v2/models/{model}/jobs", "type": REQUESTED,
@@ -159,7 +161,7 @@ def request_of(call: Call, event_id: str, model: str, content_type: str, trace: 
 
 
 def reply_to(event: Event, result: Result, model: str, digest: str) -> Event:
-    """The event that answers: the same one for the same request and model, however often it is computed."""
+    """The reply event: the same for the same request and model, however often it is computed."""
     attributes = _reply_attributes(event, COMPLETED, model, digest, result.computed_s)
     attributes["datacontenttype"] = result.content_type
     if length := result.headers.get(HEADER_LENGTH):
@@ -168,7 +170,7 @@ def reply_to(event: Event, result: Result, model: str, digest: str) -> Event:
 
 
 def failure_of(event: Event, status: int, error: str, model: str, digest: str) -> Event:
-    """The event that says why there is no answer: in a batch, whose other events have theirs."""
+    """The event that says why there is no answer, for a batch whose other events have answers."""
     attributes = _reply_attributes(event, FAILED, model, digest, time.time())
     attributes["datacontenttype"] = "application/json"
     return Event(attributes, json.dumps({"error": error[:MAX_ERROR_CHARS], "status": status}).encode())
@@ -186,7 +188,7 @@ def _reply_attributes(event: Event, kind: str, model: str, digest: str, at_s: fl
 
 
 def _protocol(event: Event) -> str:
-    """What the type of the data says, or else how they begin."""
+    """The protocol by the content type of the data, or else by its first bytes."""
     if event.content_type.startswith("image/"):
         return IMAGE
     if strict.is_json(event.content_type) or event.get(JSON_LENGTH):
@@ -196,7 +198,7 @@ def _protocol(event: Event) -> str:
             f"datacontenttype is {event.content_type!r}: wanted image/*, application/json, or {JSON_LENGTH} or {PROTOCOL}"
         )
     if not event.data and (event.get(DATAREF) or not event.content_type):
-        return V2  # until the claim check is fetched; of no data at all V2's decoder tells
+        return V2  # decided once the claim check is fetched; V2's decoder reports missing data
     if found := untold.protocol_of(event.data):
         return found
     told = f"is {event.content_type!r}" if event.content_type else "is missing"
@@ -220,7 +222,7 @@ def _json(body: bytes) -> Any:
 
 
 def _one_of_batch(found: Any) -> Event:
-    """Of a batch: one that is no valid event spoils no other."""
+    """One event of a batch: an invalid one does not spoil the others."""
     try:
         return Event(*strict.read_json(found))
     except BadRequest as fault:
@@ -228,6 +230,6 @@ def _one_of_batch(found: Any) -> Event:
 
 
 def _to_json_readable(event: Event) -> bytes:
-    """In the JSON format; data that are JSON stay so, all others are in base64."""
+    """The event in the JSON format: JSON data stays JSON, all other data is in base64."""
     data: Any = json.loads(event.data) if strict.is_json(event.content_type) else event.data
     return strict.FORMAT.write(strict.AsGiven(dict(event.attributes), data))

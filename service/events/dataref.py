@@ -1,4 +1,4 @@
-"""Claim check: the data of an event from where its `dataref` says, and from nowhere that is not allowed.
+"""Claim check: fetches the data of an event from its `dataref`, if that is allowed.
 
 https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/dataref.md
 """
@@ -22,25 +22,25 @@ from service.reading import is_of_s3
 TIMEOUT_S = 10.0
 
 _PORTS = {"https": 443, "http": 80}
-# Of an object of S3, percent-encoded; of one in a bucket whose versions are suspended it is `null`.
+# An S3 object's version, percent-encoded; `null` in a bucket whose versioning is suspended.
 _VERSION = re.compile(r"\?versionId=[\w.~%-]{1,1024}\Z", re.ASCII)
 # IPv6 addresses that stand for an IPv4 one, in their last 32 bits: mapped, and as NAT64 translates (RFC 4291, RFC 6052).
 _OF_IPV4 = (ipaddress.ip_network("::ffff:0:0/96"), ipaddress.ip_network("64:ff9b::/96"))
-# All that is given to anybody (RFC 4291, 2.4), and in it those that stand for any IPv4 address (6to4, RFC 3056).
+# All addresses for public use (RFC 4291, 2.4), and among these the range that stands for IPv4 (6to4, RFC 3056).
 _GIVEN_IPV6, _SIX_TO_FOUR = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("2002::/16")
 
 
 def fetch(url: str, allowed: Sequence[str], max_bytes: int, *, private: bool) -> bytes:
-    """What `url` holds. A redirect is not followed: it would lead to where nobody has looked.
+    """The content of `url`. Redirects are not followed, because their target has not been checked.
 
     Args:
-        allowed: beginnings of URLs: scheme, host (or bucket) and port must be equal, and the path be that one or below it.
-        private: whether the host may have an address that is not a public one. The addresses are looked up once, and
-            the connection goes to one of them: a name cannot point elsewhere in between. Not asked of S3, whose host
-            is our own choice.
+        allowed: beginnings of URLs: scheme, host (or bucket) and port must be equal, and the path equal or below.
+        private: whether the host may have an address that is not public. The addresses are looked up once, and the
+            connection goes to one of them, so the name cannot change in between. Not checked for S3, whose host we
+            choose ourselves.
 
     Raises:
-        Unprocessable: it is not allowed, too large, or its server has no such thing.
+        Unprocessable: it is not allowed, is too large, or does not exist.
         NotReady: its server does not answer, or not in time.
     """
     parts = _split(url)
@@ -76,7 +76,7 @@ def _port(parts: SplitResult) -> int:
 
 def _begins(parts: SplitResult, allowed: SplitResult) -> bool:
     same = (parts.scheme, parts.hostname, _port(parts)) == (allowed.scheme, allowed.hostname, _port(allowed))
-    # A server may resolve dots, plain or encoded, even twice, to a folder above the allowed one; some skip a ";...".
+    # A server may resolve dots, plain or encoded (even twice), to a folder above the allowed one; some ignore ";...".
     decoded = unquote(unquote(parts.path)).replace("\\", "/")
     climbs = any(step.partition(";")[0] == ".." for step in decoded.split("/"))
     below = parts.path == allowed.path or (parts.path or "/").startswith(allowed.path.rstrip("/") + "/")
@@ -84,7 +84,7 @@ def _begins(parts: SplitResult, allowed: SplitResult) -> bool:
 
 
 def _addresses(parts: SplitResult, *, private: bool) -> list[str]:
-    """All addresses of the host; none of them may be of the kind that is not allowed."""
+    """All addresses of the host. Every one of them must be allowed."""
     try:
         found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as fault:
@@ -106,14 +106,14 @@ def _is_public(address: str) -> bool:
 
 @contextmanager
 def _connected(parts: SplitResult, addresses: Sequence[str], end_s: float) -> Iterator[http.client.HTTPConnection]:
-    """To one of those addresses, whatever the name means by now; TLS still asks for the name's certificate."""
+    """A connection to one of these addresses, whatever the name resolves to now; TLS still checks the name's certificate."""
     with closing(http.client.HTTPConnection(str(parts.hostname), _port(parts))) as connection:
         connection.sock = sock = _connect(addresses, _port(parts), end_s)
         if parts.scheme == "https":
             context = ssl.create_default_context()
             sock = context.wrap_socket(sock, server_hostname=parts.hostname, do_handshake_on_connect=False)
             connection.sock = sock
-        # The timeout of a socket begins again with every byte: whatever only drips is cut off.
+        # A socket's timeout begins again with every byte, so this cuts off servers that only drip.
         timer = threading.Timer(end_s - time.monotonic(), _cut, (sock,))
         timer.start()
         try:
@@ -125,7 +125,7 @@ def _connected(parts: SplitResult, addresses: Sequence[str], end_s: float) -> It
 
 
 def _connect(addresses: Sequence[str], port: int, end_s: float) -> socket.socket:
-    """The first one that takes the connection."""
+    """A connection to the first address that accepts one."""
     *others, last = addresses
     for address in others:
         with suppress(OSError):
@@ -134,7 +134,7 @@ def _connect(addresses: Sequence[str], port: int, end_s: float) -> socket.socket
 
 
 def _cut(sock: socket.socket) -> None:
-    """Whoever reads from it, below TLS, is at the end."""
+    """End the connection below TLS, so that a blocked read returns."""
     with suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 

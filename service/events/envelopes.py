@@ -20,21 +20,21 @@ from service.events import codec, objects, untold
 from service.events.objects import Found, Ignored
 
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
-# Of these one is in every record that is known: one of S3, or one with which Lambda gets a message of SNS or SQS.
+# Every known record has one of these keys: a record of S3, or of SNS or SQS as Lambda gets it.
 RECORDS = {"s3", "Sns", "messageId"}
 # Attributes of a message in Pub/Sub that are ours, not the platform's.
 PASSED = (codec.PROTOCOL, codec.MODEL, codec.TOP, codec.JSON_LENGTH, codec.DATAREF, *codec.TRACING)
 
 
 def read(headers: Mapping[str, str], body: bytes) -> list[Any] | None:
-    """What is in an envelope that came by HTTP, as `opened` has it; None when the request has a CloudEvent or no envelope."""
+    """The content of an envelope that came by HTTP, as from `opened`; None for a CloudEvent, or without an envelope."""
     lower = {name.lower(): value.lower() for name, value in headers.items()}
     is_event = "ce-specversion" in lower or lower.get("content-type", "").startswith("application/cloudevents")
     return None if is_event or not _is_object(body) else _opened(_json(body))
 
 
 def of_event(event: codec.Event) -> list[Any] | None:
-    """What a CloudEvent of Google's or Azure's is about, as `opened` has it; None for every other one."""
+    """What a CloudEvent of Google's or Azure's is about, as from `opened`; None for every other event."""
     if not event.type.startswith(("google.cloud.", objects.STORED_BY_AZURE)):
         return None
     return opened(json.loads(codec.to_json(event)))
@@ -43,19 +43,19 @@ def of_event(event: codec.Event) -> list[Any] | None:
 def opened(found: Any) -> list[Any]:
     """What a platform delivers: CloudEvents in the JSON format, valid or not, and `Ignored`.
 
-    What is no known envelope is given as it is, for the decoder to say what is wrong with it.
+    An unknown envelope is returned unchanged; the decoder then says what is wrong with it.
     """
     inside = _opened(found)
     return [found] if inside is None else inside
 
 
 def _opened(found: Any) -> list[Any] | None:
-    """None: it is no envelope."""
+    """As `opened`; None if it is no envelope."""
     inside: list[Any] | None = None
     match found:
         case {"specversion": _}:
             inside = _of_platforms_event(found)
-        # Texts in texts: each one is escaped once more in its own, so that even the largest message has few of them.
+        # Texts in texts: each level is escaped once more, so even the largest message has few levels.
         case (
             {"messageId": _, "body": str(text)}
             | {"Type": "Notification", "Message": str(text)}
@@ -98,7 +98,7 @@ def _of_bridge(envelope: dict[str, Any], detail: Any) -> Any:
 
 
 def _of_message(message: dict[str, Any], source: str) -> list[Any]:
-    """What is in a message of Pub/Sub, told by its attributes or by what its data are."""
+    """The content of a Pub/Sub message, recognised by its attributes or its data."""
     attributes = given if isinstance(given := message.get("attributes"), dict) else {}
     encoded = message.get("data") or ""
     if "ce-specversion" in attributes:  # github.com/googleapis/google-cloudevents, docs/spec/pubsub.md
@@ -128,7 +128,7 @@ def _of_stores_message(attributes: dict[str, Any], told: dict[str, Any]) -> Foun
 
 
 def _of_platforms_event(event: dict[str, Any]) -> list[Any] | None:
-    """What a CloudEvent that a platform itself has made is about; None for every other one."""
+    """What a CloudEvent that a platform itself made is about; None for every other event."""
     kind, about = str(event.get("type")), _data_of(event)
     told = {name: value for name, value in event.items() if not name.startswith("data")}
     try:
@@ -149,13 +149,13 @@ def _is_object(data: bytes) -> bool:
 
 
 def _data_of(event: dict[str, Any]) -> Any:
-    """JSON data of a CloudEvent in the JSON format; None where there are no such."""
+    """The JSON data of a CloudEvent in the JSON format; None if it has none."""
     encoded = event.get("data_base64")
     return event.get("data") if encoded is None else _json(_decoded(encoded))
 
 
 def _decoded(encoded: Any) -> bytes:
-    """Of what is no base64 nothing: the decoder of CloudEvents refuses it."""
+    """The bytes of base64; none if it is not base64, and then the decoder of CloudEvents refuses the event."""
     try:
         return base64.b64decode(encoded, validate=True)
     except (TypeError, ValueError):
@@ -163,7 +163,7 @@ def _decoded(encoded: Any) -> bytes:
 
 
 def _json(data: bytes) -> Any:
-    """None where it is no JSON."""
+    """The JSON value; None if it is not JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -171,6 +171,6 @@ def _json(data: bytes) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """What the text is as JSON, or else itself."""
+    """The text parsed as JSON, or the text itself if it is not JSON."""
     parsed = _json(text.encode(errors="replace"))
     return text if parsed is None else parsed

@@ -1,4 +1,4 @@
-"""Pure: what a store says about one of its objects -> the CloudEvent that asks for it, or why nothing is to be computed.
+"""Pure: what a store says about an object -> the CloudEvent that asks for it, or why nothing is to be computed.
 
 S3           one record of a notification, or EventBridge's detail   s3://BUCKET/KEY
 Cloud Storage  bucket and name, by Eventarc or by Pub/Sub            https://storage.googleapis.com/BUCKET/NAME
@@ -21,7 +21,7 @@ FINALIZED, CREATED = f"{STORED_BY_GOOGLE}finalized", f"{STORED_BY_AZURE}BlobCrea
 
 @dataclass(frozen=True)
 class Ignored:
-    """A delivery that asks for nothing, as the deletion of an object; `why` is for the log."""
+    """A delivery that asks for nothing, such as the deletion of an object; `why` is for the log."""
 
     why: str
 
@@ -32,11 +32,11 @@ Found = dict[str, Any] | Ignored
 def of_s3(record: Mapping[str, Any]) -> Found:
     """The object of one record of an S3 notification, MinIO's and Ceph's included.
 
-    Attributes are those of CloudEvents' adapter for S3 (cloudevents/spec, adapters/aws-s3.md), except for the id: theirs
-    is the id of the request to S3, and the test events of the Lambda console all have the same one.
+    The attributes are those of CloudEvents' adapter for S3 (cloudevents/spec, adapters/aws-s3.md), except for the id:
+    the adapter takes the id of the request to S3, which is the same in all test events of the Lambda console.
 
     Raises:
-        KeyError, TypeError, AttributeError: it is no such record.
+        KeyError, TypeError, AttributeError: not such a record.
     """
     bucket, stored, name = record["s3"]["bucket"]["name"], record["s3"]["object"], record["eventName"]
     # "The object key name value is URL encoded": docs.aws.amazon.com/AmazonS3, notification-content-structure.html.
@@ -61,7 +61,7 @@ def of_bridge(told: Mapping[str, Any], detail: Mapping[str, Any]) -> Found:
         KeyError, TypeError, AttributeError: it is no such event.
     """
     stored = detail["object"]
-    # As it is: only notifications have their keys encoded.
+    # Not decoded: only notifications have encoded keys.
     key = stored["key"]
     url = _s3_url(detail["bucket"]["name"], key, stored.get("version-id"))
     return (
@@ -72,7 +72,7 @@ def of_bridge(told: Mapping[str, Any], detail: Mapping[str, Any]) -> Found:
 def of_google(told: Mapping[str, Any], bucket: str, name: str, generation: str) -> Found:
     """The object of Cloud Storage.
 
-    Its generation makes sure that no cache answers with one that was there before: public objects are cached for an hour.
+    The generation keeps caches from answering with an older object: public objects are cached for an hour.
 
     Raises:
         TypeError: it is no such object.
@@ -107,6 +107,6 @@ def _asking_for(url: str, key: str, told: Mapping[str, Any]) -> Found:
     if key.endswith("/"):
         return Ignored(f"{url[:1000]!r} is a folder")
     attributes = {"specversion": "1.0", **told, "dataref": url}
-    if key.isprintable():  # else it cannot be an attribute
+    if key.isprintable():  # otherwise it cannot be an attribute
         attributes.setdefault("subject", key)
     return {name: value for name, value in attributes.items() if value is not None}

@@ -1,4 +1,4 @@
-"""One event by HTTP to its receiver, and the answer."""
+"""Posts one event to its receiver by HTTP, and reads the answer."""
 
 import http.client
 import json
@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 
 from service.events import codec
 
-# As Knative Eventing has it: these answers and a broken connection are tried again, every other one is final
+# As in Knative Eventing: these answers and a broken connection are tried again, every other answer is final
 # (knative.dev/eventing, pkg/kncloudevents/retries.go).
 RETRIED = frozenset((404, 408, 409, 429, *range(500, 600)))
-# What Retry-After may put the next try off to.
+# The longest wait that Retry-After may ask for.
 MAX_RETRY_AFTER_S = 60.0
 MAX_SAID_BYTES = 1024
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`status` is 0 when there was none; `said` is why it is no success."""
+    """`status` is 0 if there was no answer; `said` is why it is not a success."""
 
     status: int
     said: str = ""
@@ -30,12 +30,12 @@ class Answer:
 
     @property
     def is_final(self) -> bool:
-        """Whether another try would be answered the same."""
+        """Whether another try would get the same answer."""
         return self.is_taken or (self.status != 0 and self.status not in RETRIED)
 
 
 def post(url: str, event: codec.Event, timeout_s: float) -> Answer:
-    """The answer to that event; nothing is raised. No redirect is followed and no proxy is asked: both lose events."""
+    """The answer to the event; raises nothing. Redirects and proxies are not used, because both lose events."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     message = codec.encode(codec.BINARY, [event])
@@ -55,7 +55,7 @@ def post(url: str, event: codec.Event, timeout_s: float) -> Answer:
 
 
 def _reason(body: bytes) -> str:
-    """The message of an error as this service answers it, or what else was said."""
+    """The message in an error of this service, or any other text of the answer."""
     try:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""An object of S3, or of a store that speaks its protocol: the one that the AWS SDK's environment names, and no other."""
+"""Fetches an object from S3, or from another store with its protocol: only the one that the AWS SDK's environment names."""
 
 import time
 from functools import cache
@@ -12,10 +12,10 @@ from urllib3.exceptions import HTTPError
 from service.errors import NotReady, Unprocessable
 
 PART_BYTES = 64 * 1024
-# Parts of the whole time that one connection, and one silence, may take.
+# The parts of the whole time that connecting, and one silence, may take.
 PATIENCE = 1 / 3
-# What the store says of the object, and would say again; without the right to list a bucket, it says AccessDenied of
-# what is not there (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
+# Errors of the store that would come again. Without the right to list a bucket, a store answers AccessDenied for
+# an object that does not exist (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
 FINAL = {
     "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "AccessDenied", "InvalidObjectState", "KeyTooLongError",
     "InvalidArgument",  # no version id
@@ -24,11 +24,11 @@ FINAL = {
 
 
 def get(bucket: str, key: str, max_bytes: int, timeout_s: float, version: str | None = None) -> bytes:
-    """What the object holds, or that version of it.
+    """The content of the object, or of that version of it.
 
     Raises:
         Unprocessable: there is no such object, it may not be read, or it is too large.
-        NotReady: the store does not answer, not in time, or not to whom we say we are.
+        NotReady: the store does not answer in time, or refuses our credentials.
     """
     if not key:
         raise Unprocessable("dataref: wanted s3://BUCKET/KEY")
@@ -43,7 +43,9 @@ def get(bucket: str, key: str, max_bytes: int, timeout_s: float, version: str | 
         hint = ", as a version needs s3:GetObjectVersion" if version and code == "AccessDenied" else ""
         raise kind(f"dataref: the store of s3://{bucket} answers {code}{hint}") from None
     except (BotoCoreError, HTTPError) as fault:
-        if isinstance(fault, NoCredentialsError):  # looked for once for each client, and they may come later than we
+        if isinstance(
+            fault, NoCredentialsError
+        ):  # credentials are looked up once for each client, and they may come later than the process
             _client.cache_clear()
         raise NotReady(f"dataref: the store of s3://{bucket} does not answer ({type(fault).__name__})") from None
     if len(body) > max_bytes:
@@ -55,9 +57,9 @@ def get(bucket: str, key: str, max_bytes: int, timeout_s: float, version: str | 
 
 @cache
 def _client(timeout_s: float) -> Any:
-    """For any number of threads.
+    """The client, for any number of threads.
 
-    The bucket is in the path, so that it is no part of a host's name; once is enough, for an event is delivered again.
+    The bucket is in the path, not in the host's name. There is only one try, because the event is delivered again.
     """
     config = Config(
         connect_timeout=timeout_s * PATIENCE,
@@ -69,7 +71,7 @@ def _client(timeout_s: float) -> Any:
 
 
 def _read(stream: Any, max_bytes: int, end_s: float) -> bytes:
-    """All of it, or the first bytes of what is too large; by `read1`, which waits for some bytes and not for all."""
+    """The whole object, or its first bytes if it is too large; `read1` waits for some bytes, not for all."""
     body = bytearray()
     while len(body) <= max_bytes and (part := stream.read1(PART_BYTES)):
         body += part

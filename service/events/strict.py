@@ -1,4 +1,4 @@
-"""Pure: CloudEvents by the letter of the specification, where the library invents what is missing or lets it pass.
+"""Pure: CloudEvents strictly by the specification; the library invents missing attributes or accepts wrong ones.
 
 https://github.com/cloudevents/spec (v1.0.2: spec.md, bindings/http-protocol-binding.md, formats/json-format.md)
 """
@@ -17,9 +17,9 @@ from cloudevents.core.v1.event import CloudEvent
 
 from service.errors import BadRequest
 
-# Of id and source, which are a key of the store: an entry of PostgreSQL's index has at most 2704 bytes.
+# The most bytes of id and source, which are a key of the store: an entry of PostgreSQL's index has at most 2704.
 MAX_NAME_BYTES = 1024
-# No characters of a CloudEvents String (spec.md, "Type System"); nor does every database take them.
+# Characters that a CloudEvents String must not have (spec.md, "Type System"), and that not every database accepts.
 _FORBIDDEN = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 # RFC 3339 has leap seconds; Python has none.
 _LEAP_SECOND = re.compile("(?<=:[0-9]{2}):60")
@@ -27,7 +27,7 @@ PREFIX = "ce-"
 
 
 class AsGiven(CloudEvent):
-    """Attributes and data as they are: the library adds an id, a specversion and a time where there are none."""
+    """Attributes and data unchanged; the library itself would add a missing id, specversion and time."""
 
     def __init__(self, attributes: dict[str, Any], data: Any = None) -> None:
         self._attributes = attributes
@@ -40,8 +40,8 @@ FORMAT = JSONFormat()
 def read_binary(headers: Mapping[str, str], body: bytes) -> tuple[dict[str, Any], bytes]:
     """Attributes and data of an event whose attributes are HTTP headers, by their names in lower case.
 
-    A value is as WSGI has it: one character for each byte. Every attribute is text here, time too, as it came: the
-    library would make a datetime of it, which has no nanoseconds.
+    The values are as in WSGI: one character for each byte. Every attribute stays the text that came, also the time: the
+    library would turn it into a datetime, which has no nanoseconds.
 
     Raises:
         BadRequest: it is no valid one.
@@ -50,7 +50,7 @@ def read_binary(headers: Mapping[str, str], body: bytes) -> tuple[dict[str, Any]
         name.removeprefix(PREFIX): _decoded(name, value) for name, value in headers.items() if name.startswith(PREFIX)
     }
     if "content-type" in headers:
-        # Not percent-encoded: it is HTTP's own header.
+        # Not percent-encoded, because it is HTTP's own header.
         attributes["datacontenttype"] = _text(_bytes(headers["content-type"]))
     return _valid(attributes), body
 
@@ -63,7 +63,7 @@ def read_json(found: Any) -> tuple[dict[str, Any], bytes]:
     """
     if not isinstance(found, dict):
         raise BadRequest("the event is not a JSON object")
-    # An attribute that is null is as good as none (json-format.md, 2.2), and so are data.
+    # A null attribute counts as absent (json-format.md, 2.2), and so does null data.
     attributes = {name: value for name, value in found.items() if value is not None}
     try:
         data = _data(attributes)
@@ -73,18 +73,18 @@ def read_json(found: Any) -> tuple[dict[str, Any], bytes]:
 
 
 def names_of(found: Any) -> dict[str, Any]:
-    """As much of id and source as is valid, of what is not."""
+    """The id and source of an invalid event, as far as they are valid."""
     named = found if isinstance(found, dict) else {}
     return {name: named[name] for name in ("id", "source") if _is_name(named.get(name))}
 
 
 def canonical(value: Any) -> str:
-    """An attribute's value as text (spec.md, "Type System"): what a header has, and what JSON may have in its place."""
+    """An attribute's value as text (spec.md, "Type System"), as in a header; JSON may also have it in this form."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def timestamp(time: datetime) -> str:
-    """A time of UTC as an attribute's value."""
+    """A UTC time as an attribute's value."""
     return time.isoformat().replace("+00:00", "Z")
 
 
@@ -93,12 +93,12 @@ def is_json(media_type: str) -> bool:
 
 
 def media_type(content_type: str) -> str:
-    """Without parameters, in lower case."""
+    """The content type without parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def _data(attributes: dict[str, Any]) -> bytes:
-    """The data in the JSON format, taken out of what is left as attributes: text, base64 or any JSON value."""
+    """The data of an event in the JSON format, removed from its attributes: text, base64 or any JSON value."""
     encoded, data = attributes.pop("data_base64", None), attributes.pop("data", None)
     if encoded is not None:
         if data is not None:
@@ -110,7 +110,7 @@ def _data(attributes: dict[str, Any]) -> bytes:
 
 
 def _valid(attributes: dict[str, Any]) -> dict[str, Any]:
-    """These attributes: all that the specification demands, and none that it forbids."""
+    """These attributes, after a check that all required ones are there and none is forbidden."""
     for name in ("specversion", "id"):
         if name not in attributes:
             raise BadRequest(f"no valid CloudEvent: it has no {name}")
@@ -132,7 +132,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _time(value: Any) -> datetime:
-    """What the library wants to see; the attribute stays the text that it is."""
+    """The time as the library wants it; the attribute itself stays text."""
     if not isinstance(value, str):
         raise BadRequest("no valid CloudEvent: its time is no text")
     try:
@@ -144,11 +144,11 @@ def _time(value: Any) -> datetime:
 def _decoded(name: str, value: str) -> str:
     """An attribute's value from its header (http-protocol-binding.md, 3.1.3.2).
 
-    Most SDKs do not percent-encode: those of Go, Java and Rust send UTF-8, that of JavaScript sends Latin-1. What is
-    UTF-8 is hardly ever anything else.
+    Most SDKs do not percent-encode: those of Go, Java and Rust send UTF-8, and that of JavaScript sends Latin-1. Bytes
+    that are valid UTF-8 are hardly ever anything else.
 
     Raises:
-        BadRequest: what is percent-encoded is not UTF-8.
+        BadRequest: the percent-encoded bytes are not UTF-8.
     """
     raw = _bytes(value)
     # Older senders put values into double quotes.
@@ -165,7 +165,7 @@ def _decoded(name: str, value: str) -> str:
 
 
 def _bytes(value: str) -> bytes:
-    """A header as it came: WSGI makes Latin-1 of it, whatever it is (PEP 3333)."""
+    """The bytes of a header: WSGI decodes every header as Latin-1 (PEP 3333)."""
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:  # not from WSGI

@@ -1,20 +1,20 @@
-"""Pure: the protocol of data of which the sender has not said what they are, by how they begin."""
+"""Pure: the protocol of data without a content type, by its first bytes."""
 
 import json
 import re
 
 from service.call import IMAGE, V1, V2
 
-# Content types that say nothing: none, HTTP's for bytes, S3's for them, and curl's for whatever --data-binary sends.
+# Content types that say nothing: none, HTTP's and S3's for bytes, and curl's default for --data-binary.
 TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
-# Pictures of every format, also of those that this service refuses: their decoder names them, and says what to do.
+# Pictures of every format, also refused ones: the decoder names the format, and says what to do.
 _PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|.{4}ftyp|GIF8|BM|II\*\0|MM\0\*", re.DOTALL)
-# Whichever comes first tells V1's requests from V2's.
+# Whichever key comes first tells V1 requests from V2 requests.
 _MEMBER = re.compile(rb'"(instances|inputs)"\s*:')
 
 
 def protocol_of(data: bytes) -> str:
-    """IMAGE, V2 or V1; "" when they begin like nothing that is known."""
+    """IMAGE, V2 or V1; "" if the data begins like nothing that is known."""
     if _PICTURE.match(data):
         return IMAGE
     if not _is_json(data):
@@ -24,7 +24,7 @@ def protocol_of(data: bytes) -> str:
 
 
 def _is_json(data: bytes) -> bool:
-    """Of an object its beginning is enough: whether all of it is JSON is for its decoder to say."""
+    """Whether the data is JSON. For an object or a list the beginning is enough; the decoder checks the rest."""
     if data.lstrip()[:1] in (b"{", b"["):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Connections: at most so many in use at the same time, and fewer while the server has no more of them."""
+"""Connections: limits how many are in use at the same time, and lowers the limit while the server has no more."""
 
 import logging
 import threading
@@ -14,12 +14,12 @@ from service.errors import NotReady
 logger = logging.getLogger("kindling")
 
 # How long a statement waits for a connection: as long as for a server that does not answer, and well under
-# REQUEST_TIMEOUT_MS, as the thread that waits answers nobody meanwhile.
+# REQUEST_TIMEOUT_MS, because a waiting thread answers nobody.
 WAIT_S = 5.0
 # How long a server without a free connection is left alone: each try costs it a process.
 AGAIN_S = 0.2
-# Of PostgreSQL (postmaster.c, postinit.c) and PgBouncer (client.c), which refuse in these words. libpq tells no code of a
-# connection that failed. A server that speaks another language is taken for one that is away: 503 without the wait.
+# The words in which PostgreSQL (postmaster.c, postinit.c) and PgBouncer (client.c) refuse: libpq gives no code for a failed
+# connection. A server with messages in another language counts as one that is away: 503 without the wait.
 _FULL = ("too many", "connection slots", "no more connections")
 
 
@@ -27,24 +27,24 @@ class Connections:
     """Called by any number of threads. None may take a second connection while it has one.
 
     Args:
-        most: that many may be in use at the same time; the pool behind them must have room for as many.
+        most: how many may be in use at the same time; the pool behind must have room for them.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._used = 0
-        # As many as the server let us have; one more is tried each AGAIN_S.
+        # As many as the server gave us; every AGAIN_S one more is tried.
         self._limit = most
         self._again_s = 0.0
         self._changed = threading.Condition()
 
     @contextmanager
     def one(self, connect: Callable[[], Connection]) -> Iterator[Connection]:
-        """What `connect` gives, as soon as it may be called.
+        """The result of `connect`, called as soon as there is a place.
 
         Raises:
             NotReady: all were in use for WAIT_S.
-            sqlalchemy.exc.OperationalError: of `connect`; where the server has no free connection, after WAIT_S.
+            sqlalchemy.exc.OperationalError: from `connect`; after WAIT_S if the server has no free connection.
         """
         connection = self._open(connect, time.monotonic() + WAIT_S)
         try:
@@ -72,13 +72,13 @@ class Connections:
                 raise
 
     def _enter(self, end_s: float) -> bool:
-        """Take a place; False when there was none until then."""
+        """Take a place; False if there was none in time."""
         with self._changed:
             while not self._has_room():
                 left_s = end_s - time.monotonic()
                 if left_s <= 0:
                     return False
-                # While the limit is low nobody wakes those who wait for it to grow.
+                # While the limit is low, nothing wakes the threads that wait for it to grow.
                 self._changed.wait(left_s if self._limit == self._most else min(left_s, AGAIN_S))
             self._used += 1
             return True
@@ -96,11 +96,11 @@ class Connections:
             self._changed.notify()
 
     def _make_do(self, fault: sa.exc.OperationalError) -> bool:
-        """Give the place back, and let only so many in as have a connection; whether waiting may help."""
+        """Give the place back, and lower the limit to the connections in use; whether waiting may help."""
         with self._changed:
             self._used -= 1
             if self._used == 0 and not any(words in str(fault.orig) for words in _FULL):
-                # The server is away: all find that out at once, as a thread that waits answers nobody.
+                # The server is away: all threads find that out at once, because a waiting thread answers nobody.
                 self._limit = self._most
                 self._changed.notify_all()
                 return False

@@ -1,4 +1,4 @@
-"""Database: SQLite or PostgreSQL with the tables in it; what it cannot do is one sentence."""
+"""Database: SQLite or PostgreSQL, with the tables in it; its errors become one sentence."""
 
 import logging
 import math
@@ -20,14 +20,14 @@ from service.settings import Settings
 logger = logging.getLogger("kindling")
 
 WANTED = "wanted sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-# For a thread that finds SQLite's file locked, and for a PostgreSQL that has gone silent (libpq, "Parameter Key Words").
+# How long to wait for SQLite's locked file, and for a PostgreSQL that has gone silent (libpq, "Parameter Key Words").
 BUSY_MS = 10_000
 POSTGRESQL = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
-# A connection that nobody has used for so long is asked whether it still is one. To ask each time would be a third of
-# what an event asks; where the server ends meanwhile, one statement fails, which senders try again.
+# A connection that was idle for this long is tested before use. If each use were tested, that would be a third of an
+# event's queries. If the server ends in between, one statement fails, and senders try again.
 TRUSTED_S = 1.0
 USED_S = "used_s"
-# Readers do not wait for each other, and a writer waits for BUSY_MS: as many as SQLAlchemy has unless told.
+# Readers do not wait for each other, and a writer waits for BUSY_MS. This is SQLAlchemy's default.
 SQLITE_CONNECTIONS = 15
 
 
@@ -36,10 +36,10 @@ class Database:
 
     Args:
         url: `sqlite:///FILE` or `postgresql://...`, with SQLAlchemy's and libpq's parameters.
-        pool_size: connections to PostgreSQL, at most. SQLite's are files of this machine: they cost a server nothing.
+        pool_size: most connections to PostgreSQL. SQLite's connections are only open files.
 
     Raises:
-        StoreError: it cannot be used.
+        StoreError: the database cannot be used.
     """
 
     def __init__(self, url: str, pool_size: int = Settings.database_pool_size) -> None:
@@ -47,7 +47,7 @@ class Database:
         most = SQLITE_CONNECTIONS if parsed.get_backend_name() == "sqlite" else pool_size
         self._engine = sa.create_engine(parsed, pool_size=most, max_overflow=0)
         self._connections = Connections(most)
-        # Of the same connections.
+        # Uses the same connections.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         if self.file is not None:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
@@ -67,7 +67,7 @@ class Database:
 
     @property
     def file(self) -> Path | None:
-        """Where SQLite has it."""
+        """SQLite's file."""
         url = self._engine.url
         return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
@@ -92,7 +92,7 @@ class Database:
         try:
             dialect.do_ping(connection)
         except dialect.loaded_dbapi.Error as fault:
-            # All of the pool are as old; the caller gets a new one.
+            # All connections in the pool are as old; the caller gets a new one.
             raise sa.exc.InvalidatePoolError from fault
 
 
@@ -116,11 +116,11 @@ def _note_use(_: Any, record: Any) -> None:
 
 
 def _prepare_postgresql(connection: Any, _: Any) -> None:
-    """Prepare no statements behind a pooler, whose next transaction may be another server process's.
+    """Prepare no statements behind a pooler, which may give the next transaction to another server process.
 
-    The number of the server's process, as it was told at the start of the connection, is the pooler's own invention
-    there (PgBouncer: client_proto.c, `cancel_key`). Nobody need tell us; and to prepare none at all would make the
-    statements of an event 40 % slower: 2.25 ms instead of 1.59, of two statements each (20 x 150 events, paired).
+    A pooler invents the process number that it reports at the start of a connection (PgBouncer: client_proto.c,
+    `cancel_key`), so it can be noticed without a setting. To prepare nothing at all would make the two statements of an
+    event 40 % slower: 2.25 ms instead of 1.59 (20 x 150 events, paired).
     """
     connection.autocommit = True
     (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone()
@@ -130,14 +130,14 @@ def _prepare_postgresql(connection: Any, _: Any) -> None:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Readers and a writer at the same time; what is committed is on the disk."""
+    """Allow readers beside a writer; every commit is on the disk."""
     for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """A database that does not answer is a service that is not ready, which senders try again."""
+    """Turn the error of a database that does not answer into NotReady, so that senders try again."""
     try:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError) as fault:

@@ -20,9 +20,9 @@ logger = logging.getLogger("kindling")
 RETRIES = 10
 BACKOFF_S = 0.2
 PUBLISH_TRIES = 3
-# How long the embedded delivery sleeps at most: then it looks for what other processes have stored.
+# The longest sleep of the embedded delivery; then it looks for what other processes have stored.
 IDLE_S = 1.0
-# Beyond the time that an answer may take: a job on its way is due again by then.
+# Added to the time that an answer may take: after both, a job that is being delivered is due again.
 MARGIN_S = 5.0
 
 
@@ -38,7 +38,7 @@ class Sink:
         """Return once the broker has it.
 
         Raises:
-            NotReady: it does not take it.
+            NotReady: the broker does not take it.
         """
         sent = codec.Event({**event.attributes, **self._extensions}, event.data)
         end = time.monotonic() + self._timeout_s
@@ -58,7 +58,7 @@ class Sink:
 
 
 class Nobody:
-    """Neither a broker delivers nor this process: one that stands still between requests must not begin to."""
+    """No delivery at all, for a process that stands still between requests and has no broker."""
 
     def publish(self, event: codec.Event) -> None:  # noqa: ARG002 - whatever it is
         """Raises NotReady."""
@@ -71,12 +71,12 @@ class Nobody:
 class Embedded:
     """Delivers what is due in the store to `url`, this service's own address or a worker's, as real requests.
 
-    Of the processes that share a database in a file, one delivers; the next one goes on with what it leaves behind.
-    Processes that share PostgreSQL all deliver, and a delivery that one of them left is due again once its time is over.
+    Of the processes that share a database in a file, one delivers; when it ends, another one continues its work.
+    Processes that share PostgreSQL all deliver; if one of them dies, its deliveries are due again after their time.
 
     Args:
         parallel: deliveries at the same time.
-        timeout_s: of one delivery.
+        timeout_s: for one delivery.
 
     Raises:
         OSError: there can be no lock beside the database's file.
@@ -97,16 +97,16 @@ class Embedded:
         self._thread.start()
 
     def publish(self, event: codec.Event) -> None:  # noqa: ARG002 - it is in the store
-        """Have a look at the store now."""
+        """Look at the store now."""
         self._changed.set()
 
     def stop(self) -> None:
-        """Begin no delivery any more; those on their way go on."""
+        """Begin no more deliveries; those that have begun go on."""
         self._closed = True
         self._changed.set()
 
     def join(self) -> None:
-        """Return when those on their way have ended, after `stop`."""
+        """After `stop`: return when all deliveries have ended."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -122,13 +122,13 @@ class Embedded:
             except Exception:
                 logger.exception("delivery")
                 self._changed.wait(IDLE_S)
-        # The lock is held until nothing is on its way: its next owner takes every job that is not final for left behind.
+        # Hold the lock until every delivery has ended: its next owner delivers every job that is not final.
         self._pool.shutdown()
         if self._lock is not None:
             self._lock.close()
 
     def _take_over(self) -> bool:
-        """Whether this process is the one that delivers, from now on."""
+        """Whether this process delivers from now on."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[arg-type]
         except BlockingIOError:
@@ -140,7 +140,7 @@ class Embedded:
         return True
 
     def _deliver_next(self) -> None:
-        """Send one job on its way, or wait until there may be one."""
+        """Begin to deliver one job, or wait until there may be one."""
         self._changed.clear()
         self._free.acquire()
         taken = None
@@ -159,7 +159,7 @@ class Embedded:
     def _send(self, job_id: str, encoded: bytes, before: int) -> None:
         """One delivery, and what follows from its answer."""
         try:
-            # More were begun than there are tries: those ended with the process.
+            # More deliveries were begun than there are tries, because processes died during them.
             answer = Answer(0, "the process ended") if before > RETRIES else self._post(encoded)
             if answer.is_taken:
                 return
@@ -182,5 +182,5 @@ class Embedded:
 
 
 def _pause_s(before: int, answer: Answer) -> float:
-    """How long to wait after the answer to a delivery before which there were so many."""
+    """How long to wait after this answer, when there were `before` deliveries before it."""
     return max(BACKOFF_S * float(2**before), answer.retry_after_s)

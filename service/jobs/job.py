@@ -29,7 +29,7 @@ FINAL = (SUCCEEDED, FAILED, CANCELLED)
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it was when it was read. Times are Unix times in seconds; `result` is None in a list, too."""
+    """A job as it was when it was read. Times are Unix times in seconds; in a list, `result` is always None."""
 
     id: str
     source: str
@@ -54,8 +54,8 @@ class Job:
 class NewJob:
     """A job to be created.
 
-    `event` is the request event in the JSON format, None where its sender keeps it; `due_s` is when the embedded
-    delivery takes it up, None when a broker delivers.
+    `event` is the request event in the JSON format, None if its sender keeps it; `due_s` is when the embedded delivery
+    sends it, None if a broker delivers.
     """
 
     source: str
@@ -68,7 +68,7 @@ class NewJob:
 
 
 def failure(job: Job) -> KindlingError:
-    """Why a failed job has no result, as it was when it failed."""
+    """The error that a failed job has instead of a result."""
     fault = Unprocessable(job.error or "it failed")
     code = job.error_code or 0
     fault.status = code if 400 <= code < 600 else 500

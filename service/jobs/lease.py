@@ -1,4 +1,4 @@
-"""Leases: short ones, renewed while this process computes, so that what a dead one had is soon somebody else's."""
+"""Leases: short ones, renewed while this process computes, so that another process soon takes over a dead one's jobs."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from service.errors import NotReady
 from service.jobs.store import JobStore
 
-# How long after a pod's death another one may take what it had. The clocks of pods may differ by a part of that.
+# How long after a pod's death another pod may take its jobs. The clocks of pods may differ by a part of this.
 LEASE_S = 15.0
 RENEWALS = 3
 
@@ -28,7 +28,7 @@ class Leases:
 
     @contextmanager
     def claim(self, take: Callable[[str, float], str | None]) -> Iterator[tuple[str, str] | None]:
-        """Owner and id of the job that `take` gives to an owner for so many seconds, renewed inside the block."""
+        """Owner and id of the job that `take` leases to an owner for a number of seconds; renewed inside the block."""
         owner = f"{self._process}/{uuid.uuid4().hex}"
         self._note(1)
         try:
@@ -50,5 +50,5 @@ class Leases:
             while True:
                 self._changed.wait_for(lambda: self._held)
                 if not self._changed.wait_for(lambda: not self._held, self._lease_s / RENEWALS):
-                    with suppress(NotReady):  # the store has told why; the next time, perhaps
+                    with suppress(NotReady):  # the store has logged why; the next renewal may succeed
                         self._store.renew(self._process, self._lease_s)

@@ -9,7 +9,7 @@ from service.jobs.store import JobStore
 from service.jobs.work import Work
 from service.settings import Settings, authority
 
-# Deliveries of the embedded delivery at the same time, for each runner: one is decoded while another is run.
+# Embedded deliveries at the same time for each runner: one is decoded while the other is run.
 PER_RUNNER = 2
 
 
@@ -21,7 +21,7 @@ class Opened:
 
 
 def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None]) -> Opened:
-    """The store that DATABASE_URL names, and who delivers from it.
+    """The store that DATABASE_URL names, and the delivery from it.
 
     Args:
         runners: how many runs of the model there can be at the same time.

@@ -1,4 +1,4 @@
-"""DeliveryQueue: what the embedded delivery has to send, and when; durable, since it is in the table of jobs."""
+"""DeliveryQueue: what the embedded delivery has to send, and when; durable, because it is in the table of jobs."""
 
 import time
 
@@ -26,7 +26,7 @@ class DeliveryQueue:
             row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        # Of two that read the same row one changes it.
+        # If two processes read the same row, only one changes it.
         mine = sa.and_(jobs.c.id == row.id, jobs.c.due_s == row.due_s, _UNFINISHED)
         sent = jobs.update().where(mine).values(due_s=until_s, deliveries=jobs.c.deliveries + 1)
         with self._database.statement() as connection:
@@ -34,19 +34,19 @@ class DeliveryQueue:
         return (row.id, row.event, row.deliveries) if is_mine else None
 
     def put_off(self, job_id: str, due_s: float) -> bool:
-        """Send a queued job no earlier than that."""
+        """Send a queued job no earlier than this."""
         statement = jobs.update().where(jobs.c.id == job_id, jobs.c.status == QUEUED).values(due_s=due_s)
         with self._database.statement() as connection:
             return connection.execute(statement).rowcount == 1
 
     def next_s(self) -> float | None:
-        """When the next one is due."""
+        """When the next job is due."""
         with self._database.statement() as connection:
             found: float | None = connection.execute(sa.select(sa.func.min(jobs.c.due_s)).where(_UNFINISHED)).scalar()
         return found
 
     def release_all(self) -> int:
-        """Have all of them sent again now: for the one process that sends them, when it starts."""
+        """Make all jobs due now; for the only process that delivers, when it starts."""
         statement = jobs.update().where(_UNFINISHED).values(status=QUEUED, due_s=time.time(), **NO_LEASE)
         with self._database.statement() as connection:
             return connection.execute(statement).rowcount

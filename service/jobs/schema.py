@@ -11,13 +11,13 @@ jobs = sa.Table(
     "kindling_jobs",
     _metadata,
     sa.Column("id", sa.String(32), primary_key=True),
-    # Of the request event; together they name it once and for all (CloudEvents, section "source").
+    # Of the request event; together they identify it (CloudEvents, section "source").
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("event_id", sa.Text, nullable=False),
     sa.Column("idempotency_key", sa.Text, unique=True),
     sa.Column("fingerprint", sa.String(64), nullable=False, server_default=""),
     sa.Column("status", sa.String(9), nullable=False),
-    # How often it was begun to be computed, and how often it was sent to be.
+    # How often computing began, and how often the event was sent.
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("deliveries", sa.Integer, nullable=False, server_default="0"),
     # Unix times, in seconds.
@@ -43,9 +43,9 @@ sa.Index("kindling_jobs_due", jobs.c.status, jobs.c.due_s)
 sa.Index("kindling_jobs_expired", jobs.c.expires_s)
 
 _versions = sa.Table("kindling_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
-# A new database is created as the tables above say; an older one is led there, a statement from each schema to the next.
+# A new database gets the tables above; an older one is upgraded, by one statement from each schema to the next.
 UPGRADES: Sequence[str] = ("ALTER TABLE kindling_jobs ADD COLUMN computed_s DOUBLE PRECISION",)
-# Any number: the key of PostgreSQL's lock around creation and upgrade.
+# The key of PostgreSQL's lock around creation and upgrade; any number will do.
 _SCHEMA_LOCK = 4_935_612
 
 
@@ -54,10 +54,10 @@ class StoreError(Exception):
 
 
 def prepare(connection: Connection) -> None:
-    """Create the tables, or bring them up to date; one process at a time does.
+    """Create the tables, or upgrade them; one process at a time.
 
     Raises:
-        StoreError: they are those of a newer program.
+        StoreError: the tables are those of a newer program.
     """
     newest = 1 + len(UPGRADES)
     with _alone(connection):
@@ -73,7 +73,7 @@ def prepare(connection: Connection) -> None:
 
 @contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
-    """A transaction that no other process is in at the same time."""
+    """A transaction that excludes all other processes."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:

@@ -1,4 +1,4 @@
-"""Jobs: what the routes call. The database and what it needs are imported and opened when the first of them is asked."""
+"""Jobs: what the routes call. The database and what it needs are imported and opened at the first use."""
 
 import hashlib
 import json
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kindling")
 
-# How long a database that cannot be opened is left alone.
+# How long to wait before the next try to open a database that could not be opened.
 REOPEN_S = 5.0
-# A job of a broker's that nobody has run for so long is published once more when somebody asks or waits for it.
+# If a broker's job was not run for this long, it is published again when a client asks or waits for it.
 LOST_S = 30.0
-# How often a thread that waits for a job reads it all the same, and a stream without news says that it lives.
+# How often a waiting thread reads its job even without news, and a stream without news sends a comment.
 LOOK_S = 10.0
 
 
@@ -47,7 +47,7 @@ class Jobs:
         self._opened: Opened | None = None
         self._reopen_s = 0.0
         self._stopping = threading.Event()
-        # Half of the threads may wait: the others do what is waited for.
+        # Half of the threads may wait; the others do the work that is waited for.
         self._waiting = Waiting(self._statuses, settings.request_threads // 2, settings.max_job_streams)
 
     @property
@@ -57,71 +57,71 @@ class Jobs:
 
     @property
     def are_delivered(self) -> bool:
-        """Whether somebody delivers them: a broker, or this process."""
+        """Whether a broker or this process delivers them."""
         return bool(self._settings.k_sink) or self._settings.embedded_delivery
 
     @property
     def store(self) -> "JobStore":
-        """Raises NotReady when it cannot be opened."""
+        """The store. Raises NotReady when it cannot be opened."""
         return self._open().store
 
     def resume(self) -> None:
-        """In the background, once the model is ready, deliver what an earlier process left; a broker needs no telling."""
+        """Once the model is ready, deliver in the background what an earlier process left; a broker does so by itself."""
         if self.are_kept and self._settings.embedded_delivery and not self._settings.k_sink:
             threading.Thread(target=self._resume, name="resume", daemon=True).start()
 
     def submit(self, call: Call, content_type: str, key: str | None, trace: Mapping[str, str]) -> Job:
-        """The job of `call`, on its way. The same key is the same job.
+        """The job of `call`, handed to the delivery. The same key gives the same job.
 
         Raises:
             Unprocessable: the key was used for another request.
-            NotReady: the broker does not take it; there is no job then.
+            NotReady: the broker does not take it; then there is no job.
         """
         event_id = uuid.uuid4().hex
         event = events.codec.request_of(call, event_id, self._runtime.artifact.name, content_type, trace)
         new = NewJob(
             event.source, event_id, event_id, events.codec.to_json(event), fingerprint(call), key, due_s=self._due_s()
         )
-        # Stored before it is published: however fast the broker delivers, the event finds its job.
+        # Store first, then publish: however fast the broker delivers, the event finds its job.
         job, is_new = self._create(new)
         if not is_new:
-            # The first request with this key may have been answered at once, and left no event to deliver.
+            # The first request with this key may have been answered at once, without an event to deliver.
             event = replace(event, attributes={**event.attributes, "source": job.source, "id": job.event_id})
             self.store.keep_event(job.id, events.codec.to_json(event), self._due_s())
-        # Never sent, as far as we know: the process that stored it may have died before. A second copy does no harm.
+        # Perhaps never sent: the process that stored it may have died before. A second copy does no harm.
         if is_new or (job.status == QUEUED and job.deliveries == 0):
             try:
                 self._send(job.id, event)
             except NotReady:
-                # Its client is told to ask again, and would find a job that nobody brings on.
+                # The client gets an error and asks again; it must not find a job that nobody delivers.
                 self.store.discard(job.id)
                 raise
         return job
 
     def compute(self, call: Call, key: str, timing: Timing) -> Result:
-        """The result of `call`, computed here and now unless it was before under the same key."""
+        """The result of `call`, computed now unless there is a result under the same key."""
         new = NewJob("idempotency-key", uuid.uuid4().hex, fingerprint=fingerprint(call), idempotency_key=key)
         job, _ = self._create(new)
         return self._open().work.run(job, lambda: self._answer(call, timing))
 
     def once(self, event: "Event", call: Callable[[], Call], timing: Timing) -> Result:
-        """The result of an event; with a database computed once, however often it is delivered."""
+        """The result of an event; with a database, it is computed once, however often it is delivered."""
         if not self.are_kept:
             return self._answer(call(), timing)
         return self._open().work.once(event.source, event.id, lambda: self._answer(call(), timing))
 
     def get(self, job_id: str) -> Job:
-        """The job as it is; if the broker may have lost its event, that is published again.
+        """The job as it is. If the broker may have lost its event, the event is published again.
 
         Raises:
-            NotFound: there is none of that id, or no more.
+            NotFound: there is no such job, or it has expired.
         """
         job = self._read(job_id)
         self._send_lost(job)
         return job
 
     def wait(self, job_id: str, wait_s: float) -> tuple[Job, bool]:
-        """The job, once it is final or after `wait_s`; and whether it could be waited for: not when too many wait."""
+        """The job, once it is final or after `wait_s`; and whether waiting was possible: not when too many wait."""
         job, end = self.get(job_id), time.monotonic() + wait_s
         with self._waiting.place() as may_wait:
             while may_wait and self._goes_on(job, end):
@@ -130,9 +130,9 @@ class Jobs:
         return job, may_wait
 
     def follow(self, job_id: str, wait_s: float) -> Iterator[Job | None]:
-        """The job now and whenever its status is another, until it is final or forgotten; None after LOOK_S without news.
+        """The job now and at each change of status, until it is final or deleted; None after LOOK_S without news.
 
-        Ends after `wait_s`, and at once when too many are followed.
+        Ends after `wait_s`, or at once if too many streams are open.
         """
         job, end = self.get(job_id), time.monotonic() + wait_s
         yield job
@@ -147,11 +147,11 @@ class Jobs:
                 yield None if job.status == before else job
 
     def send_again(self, job_id: str) -> Job:
-        """A failed job is delivered once more, as if it were new.
+        """Deliver a failed job again, as if it were new.
 
         Raises:
-            Conflict: it has not failed, or its event is not kept.
-            NotReady: the broker does not take it; it is as it was then.
+            Conflict: it has not failed, or its event is not stored.
+            NotReady: the broker does not take it; the job stays as it was.
         """
         store, before = self.store, self._read(job_id)
         encoded = store.event(job_id)
@@ -167,7 +167,7 @@ class Jobs:
         return self._read(job_id)
 
     def stop(self) -> None:
-        """Deliver nothing more and let nobody wait: this process is ending. What is left is for the next one."""
+        """Deliver nothing more and let nobody wait: this process is ending. The next process does the rest."""
         self._stopping.set()
         self._waiting.stop()
         if self._opened is not None:
@@ -198,14 +198,14 @@ class Jobs:
     def _send(self, job_id: str, event: "Event") -> None:
         opened = self._open()
         opened.delivery.publish(event)
-        # A client that waited too long may have had it discarded, while the broker was slow to take it.
+        # The job may be gone: while the broker was slow, its client may have given up, and the job was discarded.
         if self._settings.k_sink and not opened.store.sent(job_id):
             raise NotReady("the job was given up meanwhile: try again")
 
     def _send_lost(self, job: Job) -> None:
-        """Publish again what the broker may have lost, as one that keeps its events in memory does when it ends.
+        """Publish an event again that the broker may have lost, as a broker in memory does when it ends.
 
-        One that was not lost is computed once nevertheless.
+        If the event was not lost, it is still computed only once.
         """
         if job.is_final or not self._settings.k_sink or job.updated_s > time.time() - LOST_S:
             return
@@ -230,14 +230,14 @@ class Jobs:
         return job
 
     def _open(self) -> "Opened":
-        # One thread opens while the others wait for it: two would both begin to deliver.
+        # One thread opens while the others wait; otherwise two deliveries would begin.
         with self._opening:
             if self._opened is None:
-                # Each try takes as long as the database keeps us waiting; not every request pays for that.
+                # A try takes as long as the database keeps us waiting, so not every request makes one.
                 if time.monotonic() < self._reopen_s:
                     raise NotReady("jobs cannot be kept now")
                 self._opened = self._try_to_open()
-                # stop() may have come while we were opening, when there was nothing to stop yet.
+                # stop() may have been called while we were opening, when there was nothing to stop yet.
                 if self._stopping.is_set():
                     self._opened.delivery.stop()
             return self._opened
@@ -252,6 +252,6 @@ class Jobs:
 
 
 def fingerprint(call: Call) -> str:
-    """Of a request: equal for equal ones."""
+    """A digest of the request: equal requests have equal digests."""
     described = json.dumps([call.protocol, call.header_length, call.top]).encode()
     return hashlib.sha256(described + b"\0" + call.body).hexdigest()

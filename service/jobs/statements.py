@@ -1,6 +1,6 @@
-"""What store.py says of jobs in SQL.
+"""The statements of store.py in SQL.
 
-The two statements that every event needs are built once, which takes longer than to send them.
+The two that every event needs are built only once, because building them takes longer than sending them.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ EVENT = (jobs.c.source, jobs.c.event_id)
 NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_until_s": None}
 NO_ERROR: Mapping[str, Any] = {"error": None, "error_code": None}
 
-# A job that failed with a status that is tried again was given up in spite of that: when its event comes once more, it
-# is run. The codes as they are, not as so many parameters, which take longer than all the rest of a statement.
+# A job that failed with one of these statuses was given up although another try may succeed: when its event comes again,
+# it is run. The codes are literals; as parameters they would take longer than the rest of a statement.
 _GIVEN_UP = sa.and_(
     jobs.c.status == FAILED, jobs.c.error_code.in_([sa.literal_column(f"{code}") for code in sorted(RETRIED)])
 )
@@ -38,7 +38,7 @@ def held_by(owner: str | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
 
 
 def is_free(now: Time) -> sa.ColumnElement[bool]:
-    """Whether it may be run: queued, its lease over, or only given up."""
+    """Whether a job may be run: it is queued, its lease is over, or it was only given up."""
     is_over = sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= now)
     return sa.or_(jobs.c.status == QUEUED, is_over, _GIVEN_UP)
 
@@ -48,17 +48,17 @@ def is_expired(now: Time) -> sa.ColumnElement[bool]:
 
 
 def until(end: Time) -> dict[str, Any]:
-    """The end of a lease, and when what the embedded delivery sent is due again."""
+    """The end of a lease, and the time when the embedded delivery sends the job again."""
     return {"lease_until_s": end, "due_s": sa.case((jobs.c.due_s.is_not(None), end))}
 
 
 def taken(owner: str | sa.BindParameter[Any], end: Time) -> dict[str, Any]:
-    """Of a job that `owner` runs from now on."""
+    """The new values of a job that `owner` runs from now on."""
     return {"status": RUNNING, "attempts": jobs.c.attempts + 1, "lease_owner": owner, **until(end), **NO_ERROR}
 
 
 def _begin(dialect: ModuleType) -> ReturningInsert[Any]:
-    """With ON CONFLICT, which SQLAlchemy has only by database."""
+    """An INSERT with ON CONFLICT, which SQLAlchemy has only for each database separately."""
     now: sa.BindParameter[Any] = sa.bindparam("now")
     run = {
         **taken(sa.bindparam("owner"), sa.bindparam("until")),

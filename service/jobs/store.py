@@ -1,6 +1,6 @@
 """JobStore: jobs in SQL, SQLite or PostgreSQL by the same statements.
 
-Every change of status is one statement whose WHERE says from which one it may start, so that of two that try one
+Every change of status is one statement whose WHERE clause names the status before. So if two processes try, only one
 succeeds.
 """
 
@@ -33,9 +33,9 @@ from service.jobs.statements import (
 )
 from service.settings import Settings
 
-# How often expired jobs are looked for, at most.
+# Expired jobs are looked for at most this often.
 TIDY_S = 60.0
-# How long a job that is not final is kept at least: a broker may still come with its event.
+# How long a job that is not final is kept at least: a broker may still deliver its event.
 UNFINISHED_S = 86_400.0
 MAX_ERROR_CHARS = 1024
 
@@ -46,7 +46,7 @@ class JobStore:
     Args:
         url: of the database.
         ttl_s: how long a job is kept once it is final.
-        pool_size: connections to PostgreSQL, at most.
+        pool_size: most connections to PostgreSQL.
 
     Raises:
         StoreError: the database cannot be used.
@@ -61,7 +61,7 @@ class JobStore:
         self.database.close()
 
     def create(self, new: NewJob) -> tuple[Job, bool]:
-        """The queued job of an event; whether it is new. One that has the same event or key is given as it is."""
+        """The job of an event, and whether it is new. A job that has the same event or key already is returned unchanged."""
         self._tidy()
         same = named(new.source, new.event_id)
         if new.idempotency_key is not None:
@@ -77,7 +77,7 @@ class JobStore:
                 if not is_new:
                     connection.execute(jobs.delete().where(same, is_expired(time.time())))
                 row = connection.execute(sa.select(*_WHOLE).where(same)).one_or_none()
-            # None: what was in the way has expired, or was deleted just now.
+            # None: the job that was in the way has expired, or was just deleted.
             if row is not None:
                 return _job(row), is_new
 
@@ -89,7 +89,7 @@ class JobStore:
         return self._read(named(source, event_id))
 
     def statuses(self, ids: Collection[str]) -> dict[str, str]:
-        """The status of each of those jobs that there still is."""
+        """The status of each of these jobs that still exists."""
         query = sa.select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(ids), sa.not_(is_expired(time.time())))
         with self.database.statement() as connection:
             return {row.id: row.status for row in connection.execute(query)}
@@ -100,7 +100,7 @@ class JobStore:
             return connection.execute(sa.select(jobs.c.event).where(jobs.c.id == job_id)).scalar_one_or_none()
 
     def page(self, status: str | None, limit: int, after: tuple[float, str] | None) -> list[Job]:
-        """The newest jobs first, without results; `after` is creation and id of the last one of the page before."""
+        """Jobs, newest first, without results; `after` is the creation time and id of the last job of the previous page."""
         newest_first = jobs.c.created_s.desc(), jobs.c.id.desc()
         query = sa.select(*_LISTED).where(sa.not_(is_expired(time.time()))).order_by(*newest_first).limit(limit)
         if status is not None:
@@ -111,7 +111,7 @@ class JobStore:
             return [_job(row) for row in connection.execute(query)]
 
     def begin(self, source: str, event_id: str, owner: str, lease_s: float) -> str | None:
-        """The id of an event's job, made where there was none, that is `owner`'s to run; None when `claim` fails."""
+        """The id of an event's job, created if necessary and claimed for `owner`; None if `claim` fails."""
         self._tidy()
         now = time.time()
         values = {
@@ -123,17 +123,17 @@ class JobStore:
         return found
 
     def claim(self, job_id: str, owner: str, lease_s: float) -> bool:
-        """Take a job to run it: a queued one, one whose lease is over, or one that was only given up; else False."""
+        """Take a job to run it, if it is queued, its lease is over, or it was only given up; otherwise False."""
         return self._change(job_id, is_free(time.time()), **taken(owner, time.time() + lease_s))
 
     def renew(self, process: str, lease_s: float) -> int:
-        """Prolong all leases whose owner's name begins so; how many there were."""
+        """Prolong all leases whose owner's name has this beginning; returns how many."""
         held = sa.and_(jobs.c.status == RUNNING, jobs.c.lease_owner.startswith(f"{process}/", autoescape=True))
         with self.database.statement() as connection:
             return connection.execute(jobs.update().where(held).values(**until(time.time() + lease_s))).rowcount
 
     def succeed(self, job_id: str, owner: str, result: Result) -> bool:
-        """Keep the result; False when the lease went to somebody else meanwhile."""
+        """Store the result; False if another owner has the lease by now."""
         values = {
             "job": job_id, "owner": owner, "body": result.body, "content_type": result.content_type,
             "headers": json.dumps(result.headers), "computed": result.computed_s,
@@ -147,7 +147,7 @@ class JobStore:
         return self._change(job_id, held_by(owner), status=QUEUED, **NO_LEASE)
 
     def fail(self, job_id: str, code: int, error: str, owner: str | None = None) -> bool:
-        """Nobody will run it again; False when it is final already, or when `owner` has lost its lease."""
+        """Make the job failed; False if it is final already, or if `owner` has lost its lease."""
         condition = jobs.c.status.not_in(FINAL) if owner is None else held_by(owner)
         return self._change(job_id, condition, status=FAILED, error_code=code, error=_kept(error), **NO_LEASE)
 
@@ -156,21 +156,21 @@ class JobStore:
         return self._change(job_id, jobs.c.status == QUEUED, status=CANCELLED)
 
     def send_again(self, job_id: str, due_s: float | None) -> bool:
-        """A failed job is queued again, as if it were new."""
+        """Queue a failed job again, as if it were new."""
         return self._change(
             job_id, jobs.c.status == FAILED, status=QUEUED, attempts=0, deliveries=0, due_s=due_s, **NO_ERROR
         )
 
     def keep_event(self, job_id: str, event: bytes, due_s: float | None = None) -> bool:
-        """The event of a job that did not have it, so that it can be sent; False when it has one."""
+        """Store the event of a job that has none, so that it can be sent; False if it has one."""
         return self._change(job_id, jobs.c.event.is_(None), event=event, due_s=due_s)
 
     def sent(self, job_id: str) -> bool:
-        """Note that a broker has its event; False when the job is no more."""
+        """Note that a broker has the event; False if the job no longer exists."""
         return self._change(job_id, sa.true(), deliveries=jobs.c.deliveries + 1)
 
     def lost(self, job_id: str, quiet_s: float) -> bytes | None:
-        """The event of a job that a broker has and that nobody has run for so long; it counts as sent again now."""
+        """The event of a job that a broker has had for this long without a run; from now on it counts as sent again."""
         now = time.time()
         given_up = sa.or_(jobs.c.status == QUEUED, sa.and_(jobs.c.status == RUNNING, jobs.c.lease_until_s <= now))
         brokers = sa.and_(jobs.c.event.is_not(None), jobs.c.due_s.is_(None))
@@ -179,19 +179,19 @@ class JobStore:
         return self.event(job_id) if is_lost else None
 
     def discard(self, job_id: str) -> bool:
-        """Forget a queued job that no broker has taken."""
+        """Delete a queued job that no broker has taken."""
         return self._delete(job_id, sa.and_(jobs.c.status == QUEUED, jobs.c.deliveries == 0))
 
     def delete(self, job_id: str) -> bool:
-        """Forget a job that is final."""
+        """Delete a job that is final."""
         return self._delete(job_id, jobs.c.status.in_(FINAL))
 
     def _tidy(self) -> None:
-        """Now and then, forget what has expired."""
+        """Now and then, delete jobs that have expired."""
         now = time.time()
         if now >= self._tidy_at_s:
             self._tidy_at_s = now + TIDY_S
-            # Nobody but the embedded delivery would bring what it has not finished.
+            # Only the embedded delivery would deliver jobs that it has not finished, so these stay.
             forgotten = sa.or_(is_expired(time.time()), sa.and_(jobs.c.expires_s < now, jobs.c.due_s.is_(None)))
             with self.database.statement() as connection:
                 connection.execute(jobs.delete().where(forgotten))
@@ -222,7 +222,7 @@ class JobStore:
             return connection.execute(jobs.delete().where(jobs.c.id == job_id, condition)).rowcount == 1
 
 
-# All but the request event, which is large; and all but the result, too.
+# All columns but the request event, which is large; and all but the event and the result.
 _WHOLE = [column for column in jobs.c if column.name != "event"]
 _LISTED = [column for column in _WHOLE if column.name != "result"]
 
@@ -234,14 +234,14 @@ def _insert(connection: Connection) -> Any:
 
 
 def _kept(error: str) -> str:
-    """As much of it as is worth keeping; PostgreSQL keeps no NUL."""
+    """The text as it is stored: cut to a useful length, and without NUL, which PostgreSQL refuses."""
     return error[:MAX_ERROR_CHARS].replace("\0", "")
 
 
 def _job(row: Row[Any]) -> Job:
     result = None
     if row.status == SUCCEEDED and (body := getattr(row, "result", None)) is not None:
-        # Of the first schema there is only the time of its last change.
+        # A job of the first schema has only the time of its last change.
         computed_s = row.computed_s or row.updated_s
         result = Result(body, row.result_type, json.loads(row.result_headers), computed_s)
     return Job(

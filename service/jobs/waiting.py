@@ -1,4 +1,4 @@
-"""Waiting: for a job to change; by some of the threads, and on what one of them knows.
+"""Waiting: some of the threads may wait for a job to change; one thread asks the database for all of them.
 
 a request that waits ──┐
 a stream of events   ──┼── wait ──► [ what the watcher has seen ] ◄── one statement for all jobs, now and then
@@ -16,7 +16,7 @@ from service.errors import NotReady
 
 logger = logging.getLogger("kindling")
 
-# How often the database is asked: soon at first, then less and less, until somebody begins to wait.
+# How often the database is asked: soon at first, then less and less often, until another request begins to wait.
 POLL_S = 0.02
 MAX_POLL_S = 0.5
 
@@ -25,9 +25,9 @@ class Waiting:
     """Called by any number of threads.
 
     Args:
-        statuses: the status of each of those jobs that there still is.
-        most: that many threads may wait at the same time, so that the others can bring about what is waited for.
-        most_streams: that many streams of events may be open at the same time.
+        statuses: returns the status of each of these jobs that still exists.
+        most: how many threads may wait at the same time, so that the others can do the work that is waited for.
+        most_streams: how many streams of events may be open at the same time.
     """
 
     def __init__(self, statuses: Callable[[Collection[str]], Mapping[str, str]], most: int, most_streams: int) -> None:
@@ -62,17 +62,17 @@ class Waiting:
 
         with self._changed:
             self._watched[job_id] += 1
-            # Seen before our caller read its status: it may be older than that.
+            # The watcher may have seen this before our caller read the status, so it may be older.
             self._seen.pop(job_id, None)
             if self._watcher.ident is None:
                 self._watcher.start()
             self._look_now.set()
             self._changed.wait_for(is_enough, wait_s)
             self._watched[job_id] -= 1
-            self._watched += Counter()  # drops those that nobody waits for
+            self._watched += Counter()  # drops the jobs that nobody waits for
 
     def note_end(self, job_id: str) -> None:
-        """Let the watcher look at that job at once, if somebody waits for it."""
+        """Let the watcher look at this job at once, if a thread waits for it."""
         if job_id in self._watched:
             self._look_now.set()
 
@@ -108,7 +108,7 @@ class Waiting:
         found: Mapping[str, str] = {}
         try:
             found = self._statuses(ids)
-        except NotReady:  # the threads that wait ask the database themselves then, and answer with its fault
+        except NotReady:  # the waiting threads then ask the database themselves, and answer with its fault
             pass
         except Exception:
             logger.exception("watcher")

@@ -14,7 +14,7 @@ class Work:
 
     Args:
         max_result_bytes: a larger result is a failure.
-        ended: called with the id of a job that was run, whatever came of it.
+        ended: called with the id of each job that was run, whatever the result.
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class Work:
         self._ended = ended
 
     def once(self, source: str, event_id: str, compute: Callable[[], Result]) -> Result:
-        """The result of that event: the one that is kept, or else that of `compute`, which is kept from now on.
+        """The result of the event: the stored one, or else that of `compute`, which is then stored.
 
         Raises:
             Cancelled: the job was cancelled.
-            Conflict: somebody else computes it.
-            KindlingError: what `compute` raised; when it is the sender's fault it is kept, too.
+            Conflict: it is being computed elsewhere.
+            KindlingError: what `compute` raised; if it is the sender's fault, it is stored too.
         """
 
         def begin(owner: str, lease_s: float) -> str | None:
@@ -40,7 +40,7 @@ class Work:
         return self._run(begin, lambda: self._jobs.find(source, event_id), compute)
 
     def run(self, job: Job, compute: Callable[[], Result]) -> Result:
-        """As `once`, for a job that is there."""
+        """As `once`, for a job that exists."""
 
         def claim(owner: str, lease_s: float) -> str | None:
             return job.id if self._jobs.claim(job.id, owner, lease_s) else None
@@ -80,7 +80,7 @@ class Work:
 
 
 def _kept(job: Job | None) -> Result:
-    """What came of a job that somebody else has run."""
+    """The stored result or failure of a job that was run elsewhere."""
     if job is None or job.status in UNFINISHED:
         raise Conflict("this request is being computed: ask again")
     if job.status == CANCELLED:

@@ -1,11 +1,11 @@
-"""Pure: bytes <-> tensors. Nothing here knows of HTTP, of events or of an engine.
+"""Pure: bytes <-> tensors. Nothing here knows HTTP, events or an engine.
 
 v2.py           requests and responses of the Open Inference Protocol v2, JSON and binary
 v1.py           the same for KServe's V1
 items.py        the tensors of a request <-> the items of a batch, checked against the artifact
 classes.py      scores -> the best classes and their labels
 lists.py        JSON's lists, flat or nested, to and from raw elements
-fields.py       JSON's objects: their fields, null or of the wrong kind
+fields.py       JSON's objects and their fields, with clear errors
 base64_text.py  base64 as people send it -> bytes
 tensor.py       numbers to and from raw elements, for every datatype
 image.py        encoded picture -> UINT8 [H, W, 3], as the artifact prescribes

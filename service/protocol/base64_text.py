@@ -11,9 +11,9 @@ _ONE_LINE = str.maketrans("-_", "+/", "\r\n")
 
 
 def decode_base64(text: Any, where: str) -> bytes:
-    """The bytes of base64, of either alphabet, with or without padding, line breaks and a data URI's beginning.
+    """The bytes of base64 in either alphabet; padding, line breaks and the beginning of a data URI are optional.
 
-    Each of those has one meaning only. A space has two: it may have been a + that somebody read as a form.
+    Each of these is unambiguous. A space is not: it may have been a + that a form decoder changed.
 
     Raises:
         BadRequest: not base64; the error says why.
@@ -41,7 +41,7 @@ def _payload(text: str, where: str) -> str:
 
 
 def _fault(plain: str) -> str:
-    """Why this is no base64, or nothing."""
+    """Why this is not base64, or nothing if it is."""
     if plain.startswith(("b'", 'b"')):
         return "it is written as Python writes bytes, b'...': decode() them first"
     if found := re.search(r"[^A-Za-z0-9+/_\r\n-]", plain):

@@ -12,7 +12,7 @@ from service.protocol.tensor import Tensor, is_finite, values
 
 
 def classify(scores: Tensor, count: int, labels: Sequence[str]) -> Tensor:
-    """For each item its `count` best classes, as BYTES `score:index:label`.
+    """The `count` best classes of each item, as BYTES `score:index:label`.
 
     Raises:
         Unprocessable: a score is NaN.
@@ -29,7 +29,7 @@ def top(scores: Sequence[float], count: int, labels: Sequence[str], name: str) -
     """The best (index, label, score), best first; the label is "" where the model has none.
 
     Raises:
-        Unprocessable: a score is NaN, which is neither more nor less than another: any order would be made up.
+        Unprocessable: a score is NaN. NaN is neither more nor less than another score, so any order would be wrong.
     """
     if not is_finite(scores) and any(map(math.isnan, scores)):
         raise Unprocessable(f"output {name} has NaN, which cannot be ranked: ask for the tensor with binary_data")

@@ -15,10 +15,10 @@ _KINDS = {
 class Fields:
     """A JSON object, and what errors call it.
 
-    A field that is null is absent: generated clients write so what they leave out.
+    A null field counts as absent, because generated clients write null for fields that they leave out.
     """
 
-    # No dataclass: to make one takes 0.5 ms of every start (python -X importtime).
+    # Not a dataclass: making one takes 0.5 ms at every start (python -X importtime).
     __slots__ = ("raw", "where")
 
     def __init__(self, raw: dict[str, Any], where: str = "") -> None:
@@ -29,7 +29,7 @@ class Fields:
         """The field, or `default` where there is none.
 
         Raises:
-            BadRequest: it is of another kind.
+            BadRequest: it has another kind.
         """
         value = self.raw.get(key)
         if value is None:
@@ -64,7 +64,7 @@ class Fields:
 
     @property
     def parameters(self) -> "Fields":
-        """The object that every object of the protocol may have."""
+        """The `parameters` object, which every object of the protocol may have."""
         return Fields(self.get("parameters", dict, {}), f"{self.where}parameters.")
 
 

@@ -15,7 +15,7 @@ def items_of(request: InferRequest, artifact: Artifact, decode_image: DecodeImag
     """One item for each place of the batch dimension.
 
     Raises:
-        Unprocessable: not the inputs that the model has, or not of their shape and datatype.
+        Unprocessable: not the model's inputs, or not their shapes and datatypes.
     """
     given = {tensor.name: tensor for tensor in request.inputs}
     wanted = [spec.name for spec in artifact.inputs]
@@ -54,7 +54,7 @@ def picture(encoded: bytes, decode_image: DecodeImage, where: str) -> bytes:
 
 
 def _check_form(tensor: Tensor, spec: TensorSpec, artifact: Artifact) -> None:
-    """Datatype and shape, but for the batch dimension."""
+    """Check datatype and shape, except for the batch dimension."""
     where, shape = f"input {tensor.name!r}", list(tensor.shape)
     takes_pictures = artifact.image is not None and spec is artifact.inputs[0]
     if takes_pictures and tensor.datatype == "BYTES":
@@ -68,7 +68,7 @@ def _check_form(tensor: Tensor, spec: TensorSpec, artifact: Artifact) -> None:
 
 
 def _column(tensor: Tensor, spec: TensorSpec, count: int, decode_image: DecodeImage) -> Sequence[bytes | memoryview]:
-    """One input of each item; the tensor's own memory, borrowed."""
+    """One input, item by item; the memory is the tensor's, borrowed."""
     if isinstance(tensor.data, list):
         where = f"input {tensor.name!r}"
         return [picture(encoded, decode_image, f"{where}[{index}]") for index, encoded in enumerate(tensor.data)]

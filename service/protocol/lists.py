@@ -24,7 +24,7 @@ def encode_values(data: Any, datatype: str, shape: tuple[int, ...], where: str) 
         if list in map(type, flat):
             raise Unprocessable(f"{where}: lists and elements are mixed") from None
         raise Unprocessable(f"{where}: an element is not a {datatype}") from None
-    # JSON has no word for Infinity, but 1e999 is read as one, and FP32 has none of what is over 3.4e38.
+    # JSON has no Infinity, but Python reads 1e999 as one, and FP32 has no numbers over 3.4e38.
     if datatype in FLOATS and not is_finite(values(datatype, raw)):
         raise Unprocessable(
             f"{where}: an element is too large for {datatype}; Infinity needs a binary tensor (binary_data_size) "
@@ -36,7 +36,7 @@ def encode_values(data: Any, datatype: str, shape: tuple[int, ...], where: str) 
 def elements(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
     """The elements of a list that is flat or nested as `shape` says, in row-major order.
 
-    Neighbouring dimensions may be one list, and dimensions of 1 may be there or not: neither changes the order.
+    Neighbouring dimensions may be merged into one list, and dimensions of 1 may be left out: neither changes the order.
 
     Raises:
         Unprocessable: another count or nesting; both shapes are named.
@@ -74,7 +74,7 @@ def to_json(tensor: Tensor) -> list[Any]:
     """The elements as JSON wants them, flat. Floats have the digits of their own precision.
 
     Raises:
-        Unprocessable: what only the binary extension can carry: NaN, Infinity, and BYTES that are not UTF-8.
+        Unprocessable: NaN, Infinity, or BYTES that are not UTF-8, which only the binary extension can carry.
     """
     if isinstance(tensor.data, list):
         try:
@@ -89,7 +89,7 @@ def to_json(tensor: Tensor) -> list[Any]:
 
 
 def check_finite(output: Tensor) -> None:
-    """Raise Unprocessable when an output has what JSON cannot carry."""
+    """Raise Unprocessable if an output has NaN or Infinity, which JSON cannot carry."""
     if output.datatype in FLOATS and not is_finite(values(output.datatype, output.data)):  # type: ignore[arg-type]
         raise Unprocessable(
             f"output {output.name} has NaN or Infinity, which JSON cannot carry: "
@@ -98,5 +98,5 @@ def check_finite(output: Tensor) -> None:
 
 
 def _same_order(nested: list[int], shape: tuple[int, ...]) -> bool:
-    """Whether every list of `nested` begins where one of `shape` begins: then both read the elements in one order."""
+    """Whether every list of `nested` begins where a list of `shape` begins; then both have the same order of elements."""
     return {*accumulate(nested, mul)} <= {1, *accumulate(shape, mul)}

@@ -1,4 +1,4 @@
-"""Pure: tensors as raw little-endian elements, and those as numbers, for every Open Inference Protocol datatype."""
+"""Pure: tensors as raw little-endian elements or as numbers, for every Open Inference Protocol datatype."""
 
 import array
 import math
@@ -14,7 +14,7 @@ MAX_DIMENSIONS = 8
 MAX_SIZE = 2**63 - 1
 FLOATS = ("FP16", "BF16", "FP32", "FP64")
 
-# array's type codes; what it has none for goes through struct or by hand
+# array's type codes; datatypes without one go through struct or by hand
 CODES = {
     "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q",
     "FP32": "f", "FP64": "d",
@@ -63,5 +63,5 @@ def pack(numbers: list[Any], datatype: str) -> bytes:
 
 
 def is_finite(numbers: Sequence[float]) -> bool:
-    """Whether none is NaN or infinite: nearly always the sum tells at once."""
+    """Whether no element is NaN or infinite; the sum nearly always tells at once."""
     return math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers))

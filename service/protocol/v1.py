@@ -32,7 +32,7 @@ def decode(body: bytes, artifact: Artifact, decode_image: DecodeImage, max_items
 
 
 def encode(outputs: dict[str, Tensor]) -> list[Any]:
-    """V1's predictions: for each item its output, or an object of them where there are several."""
+    """V1's predictions: each item's output, or an object of outputs if there are several."""
     columns = {name: nest(to_json(tensor), tensor.shape) for name, tensor in outputs.items()}
     if len(columns) == 1:
         return next(iter(columns.values()))
@@ -65,7 +65,7 @@ def _item(instance: Any, spec: TensorSpec, decode_image: DecodeImage, where: str
 
 
 def _value(instance: Any, name: str, where: str) -> Any:
-    """What the instance holds: a field with the input's name, or itself."""
+    """The value of the instance: its field with the input's name, or the instance itself."""
     if not isinstance(instance, dict) or _fields(instance) == ["b64"]:
         return instance
     if instance.get(name) is None:
@@ -74,5 +74,5 @@ def _value(instance: Any, name: str, where: str) -> Any:
 
 
 def _fields(raw: dict[str, Any]) -> list[str]:
-    """The names of the fields that are not null, which is as good as absent."""
+    """The names of the fields that are not null; a null field counts as absent."""
     return [key for key, value in raw.items() if value is not None]

@@ -45,11 +45,11 @@ class InferRequest:
 
 
 def decode_infer(body: bytes, header_length: int | None) -> InferRequest:
-    """An infer request; `header_length` is that of the JSON in front of binary tensors, None when there are none.
+    """An infer request; `header_length` is the length of the JSON before binary tensors, None if there are none.
 
     Raises:
-        BadRequest: cannot be decoded.
-        Unprocessable: decoded, but its tensors are not what they say.
+        BadRequest: it cannot be decoded.
+        Unprocessable: decoded, but its tensors do not match their shape or datatype.
     """
     if header_length is not None and not 0 < header_length <= len(body):
         raise BadRequest(f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes")
@@ -100,7 +100,7 @@ def _inputs(request: Fields) -> list[Any]:
 
 
 def _decode_output(output: Fields, is_binary: bool) -> OutputRequest:
-    """`is_binary` is what the request says of all its outputs: the output's own word comes first."""
+    """One output; `is_binary` is the request's default for its outputs, which the output itself may override."""
     _refuse_shared_memory(output)
     classes = output.parameters.get("classification", int, 0)
     if classes < 0:
@@ -109,7 +109,7 @@ def _decode_output(output: Fields, is_binary: bool) -> OutputRequest:
 
 
 def _refuse_shared_memory(tensor: Fields) -> None:
-    """Read as if it were absent, the client would take for its answer what its memory held before."""
+    """Refuse it: if it were ignored, the client would take the old content of its memory for the answer."""
     if tensor.parameters.raw.get("shared_memory_region") is not None:
         raise BadRequest(f"{tensor.where}parameters.shared_memory_region: this service has no shared memory")
 

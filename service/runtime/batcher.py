@@ -2,11 +2,11 @@
 
 submit -> queue -> the next free runner takes what waits, up to the largest batch -> run -> each item's result
 
-    a place:  waiting ──► taken by a runner ──► its result is noted; with the last one of its call, submit returns
-                 │                    └──────► alone again, when its batch failed; then it, or its call, fails alone
+    a place:  waiting ──► taken by a runner ──► its result is noted; after the last result of its call, submit returns
+                 │                    └──────► run again alone, if its batch failed; if that fails too, its call fails
                  └──► dropped, never run: the deadline has passed, or nobody waits for its call any more
 
-One lock, `_changed`, guards the queue and what is noted of calls. It is never held during a run.
+One lock, `_changed`, guards the queue and the state of the calls. It is never held during a run.
 """
 
 import math
@@ -42,13 +42,13 @@ class _Call(Generic[R]):
     done: threading.Event = field(default_factory=threading.Event)
 
     def is_over(self, now: float) -> bool:
-        """Whether running more of its items is of no use to anybody."""
+        """Whether nobody needs the rest of its items any more."""
         return self.abandoned or self.fault is not None or self.deadline <= now
 
 
 @dataclass(frozen=True, slots=True)
 class _Place(Generic[I, R]):
-    """One item in the queue: the `index`-th of its call, there since `since`."""
+    """One item in the queue: item `index` of its call, queued at `since`."""
 
     item: I
     call: _Call[R]
@@ -57,11 +57,11 @@ class _Place(Generic[I, R]):
 
 
 class Batcher(Generic[I, R]):
-    """Work-conserving: whatever waits when a runner becomes free is its next batch.
+    """Work-conserving: the items that wait when a runner becomes free are its next batch.
 
     Args:
         runners: how many runs go on at the same time, each in a thread of its own.
-        max_queue_size: items waiting; a call over that is refused, unless nothing waits.
+        max_queue_size: most items waiting; a call that would exceed it is refused, unless nothing waits.
         max_queue_delay_s: how long an incomplete batch waits for more items.
     """
 
@@ -105,10 +105,10 @@ class Batcher(Generic[I, R]):
 
         Args:
             deadline: on the clock of `time.monotonic`; items that have not begun by then are never run.
-            timing: is told how long the call waited for its first run ("queue"), and from there to its end ("run").
+            timing: receives how long the call waited for its first run ("queue"), and how long it took from there ("run").
 
         Raises:
-            QueueFull: too much waits.
+            QueueFull: too many items wait.
             NotReady: the batcher is closed.
             DeadlineExceeded: the results were not there in time.
             Exception: what `run` raised for one of the items.
@@ -117,7 +117,7 @@ class Batcher(Generic[I, R]):
         with self._changed:
             if self._closed:
                 raise NotReady("stopping")
-            # A call that is larger than the whole queue is taken when nothing waits, or it never could be.
+            # A call larger than the whole queue is accepted when nothing waits; otherwise it could never run.
             if self._queue and len(self._queue) + len(items) > self._max_queue_size:
                 raise QueueFull(f"{len(self._queue)} items are waiting", self._retry_after_s())
             now = time.monotonic()
@@ -168,7 +168,7 @@ class Batcher(Generic[I, R]):
                 self._drop_expired()
                 wait_s = None
                 if self._queue:
-                    # A compiled model takes fixed sizes: the largest that is full. What is left is the next batch.
+                    # A compiled model takes fixed batch sizes: use the largest that is full. The rest is the next batch.
                     size = max(each for each in self._batch_sizes if each <= len(self._queue))
                     wait_s = self._queue[0].since + self._max_queue_delay_s - time.monotonic()
                     if size == self._batch_sizes[-1] or wait_s <= 0 or self._closed:
@@ -185,7 +185,7 @@ class Batcher(Generic[I, R]):
             self._queue = deque(live)
 
     def _run_batch(self, run: "Run[I, R]", batch: list[_Place[I, R]]) -> None:
-        """Run the batch; when that fails, its items one by one, so that a bad one fails alone."""
+        """Run the batch; if that fails, run its items one by one, so that a bad item fails alone."""
         with self._changed:
             self.runs[len(batch)] += 1
         try:

@@ -35,7 +35,7 @@ def quota(proc: Path = Path("/proc/self"), sysfs: Path = Path("/sys/fs/cgroup"))
 
 
 def of_lambda(memory_mb: int) -> int:
-    """CPUs whose time AWS Lambda gives to a function of that much memory, at least 1; it has two to see in any case."""
+    """CPUs whose time AWS Lambda gives to a function with this much memory, at least 1; two are always visible."""
     return max(1, -(-memory_mb // LAMBDA_MB_PER_CPU))
 
 
@@ -49,7 +49,7 @@ def _cgroups(proc: Path) -> list[list[str]]:
 
 
 def _along(root: Path, path: str, limit: Callable[[Path], float | None]) -> list[float]:
-    """The limits of the group and of all its parents: the smallest of them holds.
+    """The limits of the group and of all its parents; the smallest one applies.
 
     In a container `path` may name the host's tree while the group itself is mounted at `root`,
     so folders that are not there are passed over.

@@ -1,6 +1,6 @@
 """What is done before gunicorn forks its worker: the engine's libraries are loaded, in a thread beside the imports.
 
-They survive the fork, as they start no thread. The model is loaded in the worker.
+The libraries survive the fork, because they start no thread. The model is loaded in the worker.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.telemetry import ledger
 
 # The C extensions that gunicorn, Flask and Pillow import. The system's loader opens one library at a time, so each of
-# them would wait for libtorch, and all imports with it. Some Pythons have some of them built in, or under other names.
+# them would wait for libtorch, and so would all imports. In some Pythons they are built in, or have other names.
 EXTENSIONS = (
     "PIL._imaging", "_bisect", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_heapq", "_lzma", "_pickle",
     "_posixsubprocess", "_queue", "_random", "_sha512", "_ssl", "_struct", "_uuid", "array", "binascii", "fcntl", "grp",
@@ -24,7 +24,7 @@ EXTENSIONS = (
 
 
 def plan(artifact: Artifact, settings: Settings) -> Plan:
-    """What the settings ask for; where they say 0, what the artifact measured as best, on the whole CPU quota."""
+    """The plan by the settings; for those that are 0, by what the artifact measured as best, on the whole CPU quota."""
     cpus = cpu.quota()
     if memory_mb := settings.aws_lambda_function_memory_size:
         cpus = min(cpus, cpu.of_lambda(memory_mb))

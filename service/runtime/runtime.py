@@ -23,11 +23,11 @@ logger = logging.getLogger("kindling")
 
 
 class Decoders:
-    """Decoding takes one core for each picture: more at once than there are cores only costs memory.
+    """Decoding keeps one core busy for each picture, so more pictures than cores at once would only cost memory.
 
     Args:
         most: pictures decoded at the same time.
-        max_waiting: more than that are refused.
+        max_waiting: pictures that may wait; more are refused.
     """
 
     def __init__(self, most: int, max_waiting: int) -> None:
@@ -36,7 +36,7 @@ class Decoders:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Decode inside.
+        """A place to decode one picture in.
 
         Raises:
             QueueFull: too many wait to be decoded.
@@ -51,10 +51,10 @@ class Decoders:
 
 
 class Runtime:
-    """Loads in a thread of its own; what is asked meanwhile waits in the queue.
+    """Loads in a thread of its own; requests that come in the meantime wait in the queue.
 
     Args:
-        on_failure: called, in that thread, when the artifact cannot be served; the reason is logged before.
+        on_failure: called in that thread, after the reason is logged, when the artifact cannot be served.
     """
 
     def __init__(self, artifact: Artifact, settings: Settings, on_failure: Callable[[], None]) -> None:
@@ -116,7 +116,7 @@ class Runtime:
             return image.decode(encoded, self.artifact.image, settings.max_image_pixels, settings.image_formats)
 
     def close(self) -> None:
-        """Answer what waits, then release the model; may be called twice."""
+        """Answer the waiting requests, then release the model; may be called twice."""
         self._loading.join()
         self._batcher.close()
         if self._engine is not None:
@@ -126,7 +126,7 @@ class Runtime:
         try:
             loaded = loading.load(self.artifact, self._plan)
             ledger.mark("model")
-            # In every runner: a thread's first run lays out its memory and finds its kernels.
+            # Every runner does this: a thread's first run allocates its memory and chooses its kernels.
             self._batcher.start(loaded.run, loaded.batch_sizes, warm_up=lambda: _self_test(self.artifact, loaded))
         except Exception as fault:
             self._fault = f"the model cannot be served: {fault}"

@@ -1,17 +1,17 @@
 """HTTP in and out: routes, the application, gunicorn's process model.
 
 server.py       Server: gunicorn's process model, one worker with many threads
-worker.py       Worker: which reads requests without a thread, and gives each one a thread when it is there
+worker.py       Worker: reads requests without a thread, and gives each a thread once all of it has arrived
 connections.py  the worker's connections: their states, deadlines and memory
-incoming.py     one request on its way in: header, body, chunks, limits
+incoming.py     one request that is arriving: header, body, chunks, limits
 refusal.py      what is refused before there is a request, as JSON
 closing.py      the listener of a process that ends
-app.py          create_app(settings): the only place where objects are joined; the one error handler
+app.py          create_app(settings): the only place where objects are connected; the one error handler
 inference.py    routes: Open Inference Protocol v2, V1, image upload, health, metadata
 events.py       routes: a CloudEvent in, the reply event out; what a broker gave up
 jobs.py         routes: jobs, and what turns a request into one (Prefer, Idempotency-Key)
-metrics.py      what every request leaves behind, and GET /metrics
-exposition.py   its text for Prometheus
+metrics.py      what is noted of every request, and GET /metrics
+exposition.py   the metrics as text for Prometheus
 body.py         the body of a request, within its limits
 form.py         the files of a form
 """

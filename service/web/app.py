@@ -1,4 +1,4 @@
-"""create_app: the only place where objects are joined; the one error handler."""
+"""create_app: the only place where objects are connected; the one error handler."""
 
 import json
 import logging
@@ -21,22 +21,22 @@ from service.web.body import discard_body, too_large
 
 logger = logging.getLogger("kindling")
 
-# Of the message as JSON. With its object around it an error stays under 768 bytes, as a dead letter sink keeps 1024 of
-# them in base64.
+# Bytes of the message as JSON. With its object around it, an error stays under 768 bytes, which are 1024 in base64: the
+# most that a dead letter sink keeps.
 MAX_ERROR_BYTES = 750
 
 
 def create_app(
     settings: Settings, on_failure: Callable[[], None] = lambda: None, runtime: Runtime | None = None
 ) -> Flask:
-    """The WSGI application, its model loading in the background; since before, where there is a `runtime`.
+    """The WSGI application; its model loads in the background, or is `runtime`, which has begun to load before.
 
     Raises:
         ArtifactError: there is no artifact to serve.
     """
     runtime = runtime or Runtime(Artifact.read(settings.model_dir), settings, on_failure)
     app = Flask("service", static_folder=None)
-    # `/infer/` is `/infer`, and no redirect, which few clients follow with a body.
+    # `/infer/` is the same as `/infer`. A redirect would not do: few clients follow one with a body.
     app.url_map.strict_slashes = False
     if settings.trust_forwarded_prefix:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
@@ -81,7 +81,7 @@ def _answer_error(error: Exception) -> Response:
 
 
 def cut(message: str) -> str:
-    """As much of its beginning as stays under the limit, whatever JSON escapes in it."""
+    """As much of the text's beginning as fits the limit once JSON has escaped it."""
     message = message[:MAX_ERROR_BYTES]
     while len(json.dumps(message)) > MAX_ERROR_BYTES:
         message = message[: len(message) * 9 // 10]

@@ -12,28 +12,28 @@ from service.errors import BadRequest, ContentTooLarge
 if TYPE_CHECKING:
     from service.settings import Settings
 
-# A sender that is refused before it has sent everything still sends, and a connection closed on it is reset: Knative's
-# proxies then say 502 instead of what we said. So the rest is read and thrown away first, up to this much.
+# A sender that is refused early still sends the rest. If we closed the connection, it would be reset, and Knative's
+# proxies would answer 502 instead of our answer. So the rest is read and thrown away first, up to this much.
 MAX_DISCARDED_BYTES = 64 * 2**20
 
 
 def too_large(limit: int, what: str = "") -> ContentTooLarge:
-    """The one refusal of every body over its limit."""
+    """The refusal of a body over its limit, the same everywhere."""
     return ContentTooLarge(f"the body is more than {limit} bytes{what} (MAX_BODY_BYTES)")
 
 
 def read_body() -> bytes:
-    """The raw body whatever its Content-Type says: curl's default for --data-binary is that of a form.
+    """The raw body, whatever its Content-Type: curl --data-binary sends that of a form by default.
 
     Raises:
-        BadRequest: it is not encoded as it says.
-        ContentTooLarge: it is over MAX_BODY_BYTES, as it is or inflated.
+        BadRequest: its Content-Encoding is wrong.
+        ContentTooLarge: it is over MAX_BODY_BYTES, before or after decompression.
     """
     settings: Settings = current_app.extensions["settings"]
     limit, stream = settings.max_body_bytes, request.environ["wsgi.input"]
-    # One that is in memory already need not be copied piece by piece.
+    # A body that is in memory already need not be copied piece by piece.
     body = stream.read() if isinstance(stream, io.BytesIO) else request.get_data(cache=False)
-    # Of a chunked body Flask reads as much as it may and says nothing of the rest.
+    # Flask silently stops at the limit of a chunked body, and does not tell whether there is more.
     if len(body) > limit or (len(body) == limit and stream.read(1)):
         raise too_large(limit)
     encoding = request.headers.get("Content-Encoding", "identity").lower()
@@ -56,7 +56,7 @@ def read_body() -> bytes:
 def read_headers() -> dict[str, str]:
     """The headers as WSGI has them (PEP 3333): one character for each byte that came.
 
-    On Lambda they come as text, and apig-wsgi leaves them so: here they become the bytes that HTTP would have had.
+    On Lambda they are text, and apig-wsgi does not change that: here they become the bytes that HTTP would have had.
     """
     headers = dict(request.headers)
     if "apig_wsgi.full_event" not in request.environ:
@@ -65,11 +65,11 @@ def read_headers() -> dict[str, str]:
 
 
 def discard_body() -> None:
-    """Take what is left of the body, so that the answer is heard.
+    """Read the rest of the body, so that the answer reaches the client.
 
-    Where another server than ours is in front, a function's for one: ours has all of it already.
+    Needed behind another server, such as a function's; our own has read all of it already.
     """
     body, left = request.environ["wsgi.input"], MAX_DISCARDED_BYTES
-    with suppress(Exception):  # what cannot be read is no news to whom it is about
+    with suppress(Exception):  # the client knows that it has broken off
         while left > 0 and (chunk := body.read(65536)):
             left -= len(chunk)

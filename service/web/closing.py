@@ -1,4 +1,4 @@
-"""The door of a process that ends: who has begun to connect gets in, and nobody after that."""
+"""The listener of a process that ends: clients that have begun to connect get in, and nobody after them."""
 
 import select
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 SO_BINDTOIFINDEX = 62  # asm-generic/socket.h; Python has no name for it
 NO_INTERFACE = 2**31 - 1
 
-# Longer than a handshake takes whose first packet was let in.
+# Longer than a TCP handshake takes whose first packet was let in.
 HANDSHAKE_S = 0.05
 
 
@@ -20,10 +20,10 @@ def last_connections(listener: socket.socket) -> Iterator[None]:
 
 
 def refuse_new_connections(listener: socket.socket) -> bool:
-    """Have the kernel refuse who begins to connect, while it finishes what has begun: there is no such interface.
+    """Have the kernel refuse new connections and complete those that have begun: binds to an interface that is not there.
 
-    Without that a connection can be made between the last accept and the close, and is reset. It needs no privilege
-    (Linux 5.7 and newer). False where the kernel does not let us: there the moment between the two is as short as it
+    Without this, a connection can be made between the last accept and the close, and is reset. It needs no privilege
+    (Linux 5.7 and newer). False where the kernel does not let us; then the moment between the two is as short as it
     can be.
     """
     try:

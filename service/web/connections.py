@@ -1,4 +1,4 @@
-"""Connections: those of the worker, in their states, each with its deadline; and the memory that they hold together."""
+"""Connections of the worker, in their states, each with its deadline; and the memory that they hold together."""
 
 import enum
 import select
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from service.web.incoming import Incoming
 
-# A sender that has taken longer gives way when memory or connections run out; else the newcomer is refused.
+# When memory or connections run out, a sender that has taken longer than this gives way; otherwise the newcomer does.
 PATIENCE_S = 1.0
 
 
 class State(enum.Enum):
-    """Of a connection. Only one that is HANDLED has a thread, or is about to.
+    """The state of a connection. Only a HANDLED connection has a thread, or is about to get one.
 
           first byte              last byte               no keep-alive             both have closed
     IDLE ------------> RECEIVING -----------> HANDLED --------------------> CLOSING ---------------> gone
@@ -46,7 +46,7 @@ class State(enum.Enum):
 class ClientSocket(socket.socket):
     """A socket that is never blocking, so that gunicorn need not switch it for each request and back.
 
-    Sending waits, but no longer than a client may take for its answer.
+    Sending waits, but no longer than a client may take to read its answer.
     """
 
     patience_s = 0.0
@@ -59,10 +59,10 @@ class ClientSocket(socket.socket):
         return self
 
     def setblocking(self, _: bool, /) -> None:
-        """It stays as it is."""
+        """Does nothing: the socket stays non-blocking."""
 
     def sendall(self, data: "ReadableBuffer", _flags: int = 0, /) -> None:
-        """Raises TimeoutError: the client does not take it."""
+        """Raises TimeoutError when the client does not read."""
         left, deadline = memoryview(data), time.monotonic() + self.patience_s
         while left:
             try:
@@ -75,7 +75,7 @@ class ClientSocket(socket.socket):
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """gunicorn's, without its ways to read; it stands in for gunicorn's parser, too, as its request is there already."""
+    """gunicorn's connection, without its ways to read. Also stands in for gunicorn's parser: the request is parsed."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -97,7 +97,7 @@ class Connection(TConn):  # type: ignore[misc]
         return self.incoming.request
 
     def finish_body(self, **_: object) -> bool:
-        """Whether the next request may follow: nothing of this one is left on the socket."""
+        """Whether the next request may follow: nothing of this request is left on the socket."""
         return True
 
 
@@ -107,7 +107,7 @@ class Connections:
     Args:
         idle: gunicorn's own, which it closes when their time is over.
         on_readable: called by the poller, with the connection and its socket.
-        requests: is told the figures.
+        requests: receives the figures for the metrics.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Connections:
         self._idle = idle
         self._on_readable = on_readable
         self._requests = requests
-        # In the order of their deadlines, as every connection of a state has the same time.
+        # In the order of their deadlines, because every connection in a state has the same time limit.
         self._until: dict[State, OrderedDict[Connection, float]] = {
             State.RECEIVING: OrderedDict(),
             State.CLOSING: OrderedDict(),
@@ -129,14 +129,14 @@ class Connections:
 
     @property
     def held_bytes(self) -> int:
-        """By requests, received and still coming."""
+        """Bytes held by all requests, also those still arriving."""
         return self._requests.held_bytes
 
     def move(self, conn: Connection, state: State, deadline: float = 0.0) -> None:
-        """Into `state`, until `deadline`.
+        """Put the connection into `state`, until `deadline`.
 
-        One that is HANDLED stays with the poller: it seldom has more to say meanwhile, and so most requests on a kept
-        connection cost no call to the kernel for that.
+        A HANDLED connection stays registered with the poller. Its client seldom sends anything in the meantime, so most
+        requests on a kept connection need no call to the kernel for this.
         """
         before, conn.state = conn.state, state
         if before is State.IDLE:
@@ -154,25 +154,25 @@ class Connections:
         self._requests.receiving = len(self._until[State.RECEIVING])
 
     def unwatch(self, conn: Connection) -> None:
-        """The poller tells nothing more of it, until it is moved again."""
+        """Make the poller ignore the connection until it is moved again."""
         if conn.is_watched:
             conn.is_watched = False
             self._poller.unregister(conn.sock)
 
     def count(self, conn: Connection) -> None:
-        """Note what it holds now."""
+        """Note how much memory the connection holds now."""
         held = len(conn.early) + (conn.incoming.held if conn.incoming else 0)
         self._requests.held_bytes += held - conn.held
         conn.held = held
 
     def overdue(self, state: State, at_latest: float = float("inf")) -> Iterator[Connection]:
-        """Those whose deadline, or `at_latest`, has passed; whoever asks moves each of them before the next."""
+        """Connections whose deadline, or `at_latest`, has passed. The caller must move each before it takes the next."""
         waiting, now = self._until[state], time.monotonic()
         while waiting and now > min(waiting[conn := next(iter(waiting))], at_latest):
             yield conn
 
     def slowest(self) -> Connection | None:
-        """The one that has been sending the longest, and holds memory; None if all that do have just begun."""
+        """The connection that has been sending the longest and holds memory; None if all of these have just begun."""
         begun_by = time.monotonic() - PATIENCE_S
         for conn in self._until[State.RECEIVING]:
             if conn.began_s > begun_by:
@@ -182,5 +182,5 @@ class Connections:
         return None
 
     def dispensable(self) -> Connection | None:
-        """The one that has been idle, or else sending, the longest."""
+        """The connection that has been idle the longest; if none is idle, the one that has been sending the longest."""
         return self._idle[0] if self._idle else self.slowest()

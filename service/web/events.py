@@ -30,7 +30,7 @@ logger = logging.getLogger("kindling")
 routes = Blueprint("events", __name__)
 
 SCHEMA = Path(events.__path__[0]) / "event.schema.json"
-# What Eventing adds to an event that it gives up; the last one is an answer's body in base64, of at most 1024 bytes.
+# Attributes that Eventing adds to an event that it gives up; the last is the answer's body in base64, at most 1024 bytes.
 TOLD = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 MAX_REASON_CHARS = 1024
 
@@ -38,7 +38,7 @@ MAX_REASON_CHARS = 1024
 @routes.post("/", provide_automatic_options=False)
 @routes.post("/events", provide_automatic_options=False)
 def receive() -> Response:
-    """A CloudEvent, or a batch of them; the answer has the same mode. Or what a platform delivers in a form of its own."""
+    """A CloudEvent, or a batch of them; the answer has the same mode. Also takes the platforms' own forms."""
     headers, body = read_headers(), read_body()
     if (inside := events.envelopes.read(headers, body)) is not None:
         for each in _answered(inside):
@@ -57,7 +57,7 @@ def receive() -> Response:
 
 def _response(mode: str, replies: "Sequence[Event]") -> Response:
     if not replies:
-        # Taken, and nothing to say: a body that is no event would be an error to a broker, which tries again.
+        # Taken, without a reply: a body that is no event would be an error to a broker, which tries again.
         return Response(status=204)
     message = events.codec.encode(mode, replies)
     return Response(message.body, headers=message.headers)
@@ -66,17 +66,17 @@ def _response(mode: str, replies: "Sequence[Event]") -> Response:
 @routes.route("/", methods=["OPTIONS"])
 @routes.route("/events", methods=["OPTIONS"])
 def allow_delivery() -> Response:
-    """The handshake with which a sender asks whether its events are welcome, or what OPTIONS says in any case.
+    """The handshake by which a sender asks whether its events are welcome; otherwise the usual answer to OPTIONS.
 
-    https://github.com/cloudevents/spec (v1.0.2: http-webhook.md, 4). Its callback is never called: whoever may send is
-    known at once, and a request to an address that a stranger gives is what the handshake is there to prevent.
+    https://github.com/cloudevents/spec (v1.0.2: http-webhook.md, 4). Its callback is never called: the answer is
+    known at once, and the handshake is there to prevent requests to addresses that a stranger names.
     """
     response = current_app.make_default_options_response()
     if not (origin := request.headers.get("WebHook-Request-Origin")):
         return response
     allowed = _settings().webhook_origins
     if "*" in allowed or origin.lower() in allowed:
-        # No rate is too high to be asked for: what the queue does not take gets 429 and Retry-After.
+        # Any rate is welcome: events that the queue does not take get 429 and Retry-After.
         granted = "*" if "*" in allowed else origin
         response.headers.update({"WebHook-Allowed-Origin": granted, "WebHook-Allowed-Rate": "*"})
     else:
@@ -112,12 +112,12 @@ def bury() -> Response:
 
 
 def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
-    """What answers the event, if anything does. In a batch the sender's fault with one of them is told in its place."""
+    """The reply to the event, if there is one. In a batch, a fault of one event is reported in its reply's place."""
     artifact = _runtime().artifact
     if event.fault:
         return events.codec.failure_of(event, BadRequest.status, event.fault, artifact.name, artifact.digest)
     if is_batch and event.type in events.codec.REPLIES:
-        # Told by another event, that one would come back, too, and so on for ever.
+        # A reply about it would come back too, and so on for ever.
         return None
     if is_batch and g.timing.total_ms > _settings().request_timeout_ms:
         raise DeadlineExceeded("the batch was not answered in time")
@@ -135,7 +135,8 @@ def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
 def _answered(inside: Sequence[Any]) -> "list[Event]":
     """The replies to what a platform has delivered.
 
-    It would deliver it again for days, whatever is wrong with it: what can never be computed is logged, and is taken.
+    The platform would deliver it again for days, whatever is wrong with it. So an event that can never be computed is
+    logged and acknowledged.
     """
     for ignored in (each for each in inside if isinstance(each, events.objects.Ignored)):
         logger.info("nothing to compute: %s", ignored.why)
@@ -152,7 +153,7 @@ def _answered(inside: Sequence[Any]) -> "list[Event]":
 
 
 def _log_reply(reply: "Event") -> None:
-    """Where nobody reads it; a result that is kept is not told."""
+    """Log a reply that nobody receives; a result that is stored is not logged."""
     asked = f"event {reply.get(events.codec.REQUEST_ID)} of {reply.get(events.codec.REQUEST_SOURCE)}"
     if reply.type == events.codec.FAILED:
         told = json.loads(reply.data)
@@ -164,7 +165,7 @@ def _log_reply(reply: "Event") -> None:
 def _call(event: "Event") -> Call:
     """What the event asks for, with the data that its claim check stands for."""
     settings, model = _settings(), _runtime().artifact.name
-    # Before anything is fetched: what is asked of another model, or in no way that we know, is refused.
+    # Before anything is fetched: refuse events for another model or of an unknown protocol.
     call = events.codec.call_of(event, model)
     if (url := event.get(events.codec.DATAREF)) is None or event.data:
         return call
@@ -175,10 +176,10 @@ def _call(event: "Event") -> Call:
 
 
 def _given_up(headers: Mapping[str, str], body: bytes, unread: RequestError | None) -> "list[Event]":
-    """The events of a dead letter; in binary mode they are known by their headers, whatever became of the body.
+    """The events of a dead letter; in binary mode the headers are enough, whatever became of the body.
 
     Raises:
-        RequestError: it cannot be known which event was given up.
+        RequestError: nothing says which event was given up.
     """
     try:
         return events.codec.decode(headers, body)[1]
@@ -187,13 +188,13 @@ def _given_up(headers: Mapping[str, str], body: bytes, unread: RequestError | No
 
 
 def _unburied(fault: RequestError) -> RequestError:
-    """The fault, and a line in the log: nobody else hears of that event again."""
+    """The fault, after a line in the log: nobody else hears of this event again."""
     logger.error("an event was given up, and there is no job of it, as it cannot be read: %s", fault)
     return fault
 
 
 def _bury(event: "Event", unread: RequestError | None) -> None:
-    """As a failed job, which has the event itself unless its body could not be read."""
+    """Store the event as a failed job, without the event itself if its body could not be read."""
     jobs, (code, said) = _jobs(), _why(event, unread)
     if unread or not jobs.are_kept:
         logger.error("an event was given up: %s of %s (%d %r)", event.id, event.source, code, said)
@@ -208,7 +209,7 @@ def _bury(event: "Event", unread: RequestError | None) -> None:
 
 
 def _why(event: "Event", unread: RequestError | None) -> tuple[int, str]:
-    """Status and message of the last try, as Eventing attaches them; else why the event could not be read."""
+    """Status and message of the last try, as Eventing attaches them; otherwise why the event could not be read."""
     _, code, said = (event.get(name) or "" for name in TOLD)
     if unread and not code:
         return unread.status, str(unread)

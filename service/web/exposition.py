@@ -1,4 +1,4 @@
-"""The counters as text for Prometheus or OpenMetrics; imported late, for its client costs 40 ms."""
+"""The counters as text for Prometheus or OpenMetrics; imported late, because the Prometheus client costs 40 ms."""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -18,7 +18,7 @@ from service.telemetry import BUCKETS_S, Histogram, Requests, ledger
 
 
 def expose(requests: Requests, runtime: Runtime, accept: str) -> tuple[bytes, str]:
-    """Every counter, and the content type: the one of both that the Accept header `accept` prefers."""
+    """Every counter as text, and its content type: the format that the Accept header `accept` prefers."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(_Collector(requests, runtime))
@@ -68,7 +68,9 @@ class _Collector:
             "kindling_requests_receiving", "Requests that are still on their way in.", self._requests.receiving
         )
         yield GaugeMetricFamily(
-            "kindling_request_bytes", "Memory held by requests, received and still coming.", self._requests.held_bytes
+            "kindling_request_bytes",
+            "Memory held by all requests, also those still arriving.",
+            self._requests.held_bytes,
         )
         answered = CounterMetricFamily("kindling_requests", "Requests answered.", labels=["route", "status"])
         for (route, status), count in self._requests.answered.items():

@@ -1,4 +1,4 @@
-"""The files of a form (multipart/form-data, RFC 7578), also of those that clients do not call files."""
+"""The files of a form (multipart/form-data, RFC 7578), also parts that clients do not mark as files."""
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -7,14 +7,14 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 from service.errors import BadRequest
 
 MAX_PARTS = 1000
-# Of a part without a file name: what a client says that sends bytes, or text in another encoding than its own.
+# Content types that make a part without a file name a file: clients send bytes with these.
 FILE_TYPES = ("image/", "application/octet-stream")
-# The part's name that our page and examples use. `curl -F image=<cat.jpg` gives neither a file name nor a type.
+# The part's name in our documentation. `curl -F image=<cat.jpg` gives neither a file name nor a type.
 NAME = "image"
 
 
 def files(body: bytes, boundary: str) -> list[bytes]:
-    """The files in their order; every other part is passed over.
+    """The files in their order; every other part is ignored.
 
     Raises:
         BadRequest: it is no such form.
@@ -33,7 +33,7 @@ def files(body: bytes, boundary: str) -> list[bytes]:
                 found[-1] += event.data
     except RequestEntityTooLarge:
         raise BadRequest(f"the form has more than {MAX_PARTS} parts") from None
-    except (ValueError, AttributeError) as fault:  # one without a first line end is not foreseen there
+    except (ValueError, AttributeError) as fault:  # the parser does not expect a form without a first line end
         raise BadRequest(f"the form is malformed: {fault}") from None
     return [bytes(each) for each in found]
 

@@ -1,4 +1,4 @@
-"""Incoming: one HTTP/1.1 request on its way in, fed piece by piece and never waited for. Knows no socket and no thread."""
+"""Incoming: one HTTP/1.1 request that is arriving, fed piece by piece, never waited for. Knows no socket and no thread."""
 
 import io
 import re
@@ -12,11 +12,11 @@ from gunicorn.http.message import Request
 from service.errors import BadRequest, KindlingError, RequestError
 from service.web.body import MAX_DISCARDED_BYTES, too_large
 
-# What one read asks for: a photo of usual size with its header, or a good part of a large body.
+# The size of one read: a photo of usual size with its header, or a good part of a large body.
 USUAL_READ, LARGEST_READ = 2**16, 2**20
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-# RFC 9112, section 7.1.1: nothing uses extensions, and without line ends in them they can do no harm.
+# Chunk extensions (RFC 9112, section 7.1.1): nobody uses them, and without line ends in them they do no harm.
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?")
 _MAX_CHUNK_LINE = 4096
 
@@ -25,7 +25,7 @@ Steps = Generator[None, None, None]
 
 @dataclass(frozen=True)
 class Limits:
-    """Most bytes of a request's header, and of its body."""
+    """The most bytes of a request's header and of its body."""
 
     header_bytes: int
     body_bytes: int
@@ -45,9 +45,9 @@ class Refused(io.RawIOBase):
 
 
 class Incoming:
-    """A request on its way in: header, then body, then complete.
+    """A request that is arriving: header, then body, then complete.
 
-    gunicorn's own parser reads the header once all of it is there, so there is one opinion on where a request ends.
+    gunicorn's own parser reads the header once all of it is there, so both always agree where a request ends.
 
     Args:
         parse: the request that a header announces; raises gunicorn's ParseException.
@@ -95,26 +95,26 @@ class Incoming:
         return expects
 
     def refuse(self, fault: KindlingError) -> None:
-        """Keep nothing of the body, and answer it with `fault` once it is there. The first reason counts."""
+        """Keep nothing of the body, and answer with `fault` once all of it has arrived. The first reason counts."""
         self._fault = self._fault or fault
         self._body.clear()
 
     def end(self, fault: KindlingError) -> None:
-        """Refuse the request without waiting for the rest of it: the connection is of no use afterwards."""
+        """Refuse the request without waiting for the rest; the connection cannot be used afterwards."""
         assert self.request is not None
         self.refuse(fault)
         self._buffer.clear()
         self.request.force_close()
 
     def complete(self) -> bytes:
-        """Give the request its body. Returns what came behind it."""
+        """Give the request its body. Returns the bytes that came after it."""
         assert self.request is not None
         self.request.body = Refused(self._fault) if self._fault else io.BytesIO(bytes(self._body))
         self._body.clear()
         return bytes(self._buffer)
 
     def _read(self) -> Steps:
-        """From the first byte to the last; yields wherever more is needed."""
+        """Read from the first byte to the last; yields wherever it needs more."""
         header = bytearray()
         yield from self._header(header)
         self.request = self._parse(bytes(header))
@@ -124,7 +124,7 @@ class Incoming:
             return
         if reader.length > self._limits.body_bytes:
             self.refuse(too_large(self._limits.body_bytes))
-            if self.take_expectation():  # told now, it sends nothing
+            if self.take_expectation():  # refused now, it sends no body
                 raise too_large(self._limits.body_bytes)
         yield from self._take(reader.length)
 
@@ -180,9 +180,9 @@ class Incoming:
         del self._buffer[: end + 2]
 
     def _take(self, size: int) -> Steps:
-        """The next `size` bytes to the body, or nowhere once the request is refused."""
+        """Append the next `size` bytes to the body; drop them once the request is refused."""
         while size:
-            # Mostly all that is there belongs to the body, and then it is not copied.
+            # Usually everything in the buffer belongs to the body, and then nothing is copied.
             if len(self._buffer) <= size:
                 piece, self._buffer = self._buffer, bytearray()
             else:

@@ -125,7 +125,7 @@ def _picture() -> bytes:
             raise BadRequest(f"the form has {len(files)} files, wanted one picture")
         (body,) = files
     if not body:
-        raise BadRequest("the body is empty, wanted a JPEG, PNG or WebP")
+        raise BadRequest("the body is empty, wanted a picture")
     return body
 
 

@@ -21,22 +21,22 @@ routes = Blueprint("jobs", __name__)
 
 MAX_KEY_CHARS = 255
 PAGE, MAX_PAGE = 50, 500
-# When a browser's EventSource comes again, after a stream that ended before its job did.
+# How long a browser's EventSource waits before it comes back, when a stream ended before its job.
 RETRY_MS = 2000
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """What the request prefers (RFC 7240); `wait_s` is None where it says nothing of waiting."""
+    """What the request prefers (RFC 7240); `wait_s` is None if it does not mention waiting."""
 
     respond_async: bool = False
     wait_s: float | None = None
 
 
 def later(call: Call, content_type: str) -> Response | None:
-    """The answer to a request that wants a job, or a key; None to one that wants neither, or where none are kept.
+    """The answer to a request that asks for a job or has a key; None if it does neither, or if there is no database.
 
-    Where nobody delivers jobs the request is answered at once: what is preferred need not be done (RFC 7240, section 2).
+    If nobody delivers jobs, the request is answered at once: a preference need not be honoured (RFC 7240, section 2).
     """
     jobs, prefers, key = _jobs(), preferences(), _key()
     if not jobs.are_kept:
@@ -57,13 +57,13 @@ def later(call: Call, content_type: str) -> Response | None:
 
 
 def respond(result: Result) -> Response:
-    """A result as it is."""
+    """The response that carries this result."""
     return Response(result.body, content_type=result.content_type, headers=result.headers)
 
 
 @routes.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
-    """The job as JSON; with `Prefer: wait=N` once it is final; as events, whenever it changes, to who accepts those."""
+    """The job as JSON, with `Prefer: wait=N` once it is final; as a stream of events if the client accepts that."""
     jobs = _kept()
     if request.accept_mimetypes.best_match(("application/json", "text/event-stream")) == "text/event-stream":
         return _stream(jobs, job_id)
@@ -72,7 +72,7 @@ def job(job_id: str) -> Response:
 
 @routes.get("/jobs/<job_id>/result")
 def job_result(job_id: str) -> Response:
-    """The result as the request would have had it at once; 409 while there is none."""
+    """The result, as an immediate answer would have had it; 409 while there is none."""
     _kept()
     return _after_waiting(job_id, _finished)
 
@@ -93,7 +93,7 @@ def list_jobs() -> Response:
 
 @routes.delete("/jobs/<job_id>")
 def cancel(job_id: str) -> Response:
-    """Cancel a queued job; forget one that is final."""
+    """Cancel a queued job; delete one that is final."""
     jobs = _kept()
     jobs.get(job_id)
     if jobs.store.cancel(job_id):
@@ -112,7 +112,7 @@ def retry(job_id: str) -> Response:
 
 
 def preferences() -> Preferences:
-    """From every Prefer header: a list, in which Eventing's senders put `reply`."""
+    """The preferences in all Prefer headers, which are lists. Eventing's senders add `reply`."""
     found: dict[str, str] = {}
     for each in ",".join(request.headers.getlist("Prefer")).split(","):
         name, _, value = each.partition(";")[0].partition("=")
@@ -141,7 +141,7 @@ def _cursor() -> tuple[float, str] | None:
 
 
 def _after_waiting(job_id: str, respond_with: Callable[[Job], Response]) -> Response:
-    """The response to the job, once what the request prefers has been waited for."""
+    """The response with the job, after the wait that the request prefers."""
     wait_s = preferences().wait_s
     if wait_s is None:
         return respond_with(_jobs().get(job_id))
@@ -152,7 +152,7 @@ def _after_waiting(job_id: str, respond_with: Callable[[Job], Response]) -> Resp
 
 
 def _waited(job_id: str, wait_s: float) -> tuple[Job, float]:
-    """The job, once it is final or after that time; and how long it would have been waited for: 0 when too many wait."""
+    """The job, once it is final or after this time; and the time granted, 0 if too many requests wait already."""
     given_s = min(wait_s, _longest_s())
     found, may_wait = _jobs().wait(job_id, given_s)
     return found, given_s if may_wait else 0.0
@@ -182,7 +182,7 @@ def _described(found: Job) -> Response:
 
 
 def _view(found: Job, root: str) -> dict[str, Any]:
-    """A job as JSON; its result in it when that is JSON, else where to get it.
+    """A job as JSON; with its result if that is JSON, otherwise with the address of the result.
 
     `root` is the path that a trusted proxy has taken off.
     """
@@ -200,7 +200,7 @@ def _view(found: Job, root: str) -> dict[str, Any]:
 
 
 def _stream(jobs: Jobs, job_id: str) -> Response:
-    """The job as server-sent events; 204, on which an EventSource does not come again, to a client that has seen its end."""
+    """The job as server-sent events; 204, which stops an EventSource, for a client that has seen the final status."""
     found, seen = jobs.get(job_id), request.headers.get("Last-Event-ID")
     if found.is_final and seen == _event_id(found):
         return Response(status=204)
@@ -210,7 +210,7 @@ def _stream(jobs: Jobs, job_id: str) -> Response:
 
 
 def _events(found: Iterator[Job | None], seen: str | None, root: str) -> Iterator[str]:
-    """Each job as an event, named after its status; a comment where there is no news, `reconnect` where it goes on."""
+    """Each change as an event named after the status; a comment if there is no news; `reconnect` if the job goes on."""
     yield f"retry: {RETRY_MS}\n\n"
     is_final = False
     for each in found:
@@ -220,7 +220,7 @@ def _events(found: Iterator[Job | None], seen: str | None, root: str) -> Iterato
             is_final = each.is_final
             yield f"event: {each.status}\nid: {_event_id(each)}\ndata: {json.dumps(_view(each, root))}\n\n"
     if not is_final:
-        # Without an id: the client comes again with that of the last job that it was told.
+        # Without an id, so that the client comes back with the id of the last status that it got.
         yield f'event: reconnect\ndata: {{"retry_ms": {RETRY_MS}}}\n\n'
 
 

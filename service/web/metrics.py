@@ -1,4 +1,4 @@
-"""What every request leaves behind (Server-Timing, counters, the first answer in the log), and `GET /metrics`."""
+"""What is noted of every request (Server-Timing, counters, the first answer in the log), and `GET /metrics`."""
 
 import logging
 
@@ -28,12 +28,12 @@ def metrics() -> Response:
 
 
 def server_timing(timing: Timing) -> str:
-    """A Server-Timing header: the request's phases; before them those of the process's start, if it waited for that."""
+    """A Server-Timing header: the request's phases; before them the phases of the start, if the request waited for it."""
     phases = dict(timing.phases_ms)
     if timing.is_cold:
         spans = {f"cold-{phase}": ms for phase, ms in ledger.spans_ms().items() if phase not in ("request", "answer")}
         came_ms = ledger.now_ms() - timing.total_ms
-        # It may have come before readiness, and even be answered a moment before that is noted.
+        # A request may have come before readiness, and may even be answered a moment before readiness is noted.
         phases = {**spans, "cold-request": max(0.0, came_ms - ledger.marks_ms.get("ready", came_ms)), **phases}
     phases["total"] = timing.total_ms
     return ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in phases.items())

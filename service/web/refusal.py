@@ -1,4 +1,4 @@
-"""An error as the JSON that every error is, also where there is no application to say so yet."""
+"""Errors as JSON, also where there is no application yet that could answer."""
 
 import json
 
@@ -22,7 +22,7 @@ REASONS = {
 """Of every status that is answered before there is a request for the application."""
 
 _STATUSES: dict[type[Exception], int] = {
-    http.InvalidResponseHeader: 500,  # the application's fault, though gunicorn derives it from the client's
+    http.InvalidResponseHeader: 500,  # the application's fault, although its base class is for the client's faults
     http.InvalidResponseHeaderName: 500,
     http.ConfigurationProblem: 500,
     http.UnsupportedTransferCoding: 501,

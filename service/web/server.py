@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-# More connections than any pod has threads for: they cost a file each, and a buffer when they send.
+# Far more connections than a pod has threads: each costs only a file, and a buffer while it sends.
 MAX_CONNECTIONS = 4096
 # Files for everything else: libraries, the database, the model.
 OTHER_FILES = 256
@@ -36,7 +36,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> "Flask":
-        """In the worker. When the model cannot be served the arbiter stops too, instead of starting another worker."""
+        """Called in the worker. If the model cannot be served, the arbiter stops too, instead of starting another worker."""
         return create_app(self.settings, on_failure=lambda: os._exit(Arbiter.APP_LOAD_ERROR))
 
 
@@ -47,7 +47,7 @@ def _note_fork(_: Arbiter, worker: Worker) -> None:
 
 
 def _max_connections() -> int:
-    """As many as there may be files; the process asks for all that it is allowed, which is often more than it has."""
+    """As many as the limit on open files leaves; the process first raises that limit as far as it may."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + OTHER_FILES
     allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
@@ -67,13 +67,13 @@ def _options(settings: Settings, listener: socket.socket) -> dict[str, Any]:
         "worker_connections": _max_connections(),
         "limit_request_line": 8190,  # gunicorn's largest
         "limit_request_field_size": settings.max_header_bytes,
-        # Names of headers that a client could set our own path with, through any proxy on this machine.
+        # With these headers a client could set the application's path, through any proxy on this machine.
         "forwarder_headers": "",
         # Longer than the 90 s for which Go's HTTP clients, Knative's queue-proxy among them, keep an idle connection:
-        # the side that reuses a connection must be the one to close it.
+        # the side that reuses a connection must also be the side that closes it.
         "keepalive": 100,
         "graceful_timeout": settings.graceful_timeout_s,
-        # The heartbeat file: a memory file system, also where the root file system is read-only.
+        # For the heartbeat file: a file system in memory, which is writable even if the root file system is not.
         "worker_tmp_dir": "/dev/shm",  # noqa: S108
         "control_socket_disable": True,
         "post_fork": _note_fork,

@@ -1,4 +1,4 @@
-"""Worker: gunicorn's threads, of which a request gets one when all of it is there.
+"""Worker: gunicorn's threads; a request gets one once all of it has arrived.
 
 One thread, gunicorn's main loop, accepts connections and reads from all of them without ever waiting for one. So 500
 senders that take a minute each cost 500 buffers and no thread, and what they hold is bounded (`MAX_BUFFERED_BYTES`).
@@ -24,10 +24,10 @@ from service.web.incoming import USUAL_READ, Incoming, Limits
 
 logger = logging.getLogger("kindling")
 
-# A caller may take so long to close its end after ours. Closed at once, what it still sends would reset the connection,
-# and with it our last answer.
+# How long a caller may take to close its end after ours. If we closed at once, what it still sends would reset the
+# connection, and our last answer would be lost.
 LINGER_S = 2.0
-# Of GRACEFUL_TIMEOUT_S: from then on nobody finishes sending, so that there is time left for answers.
+# The share of GRACEFUL_TIMEOUT_S in which requests may still arrive, so that there is time left for answers.
 LAST_CALL = 0.8
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -37,9 +37,9 @@ _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Everything but `handle`, `handle_request` and `handle_error` runs in the one thread of the main loop: no locks.
 
-    A stopping gthread worker leaves the connections that wait in the listen backlog, and those that still arrive while
-    it finishes its requests, to be reset. This one lets nobody begin to connect, takes those that have begun, and only
-    then closes the door.
+    gunicorn's gthread worker, when it stops, lets the kernel reset connections in the listen backlog, and those that
+    arrive while it finishes its requests. This worker refuses new connections, accepts those that have begun, and only
+    then closes the listener.
     """
 
     def load_wsgi(self) -> None:
@@ -71,11 +71,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         self.nr_conns += 1
         sock = ClientSocket.of(sock, self._settings.body_timeout_s)
-        # Many have sent their request already: then the poller is never asked about it.
+        # Many clients have sent their request already; then the poller is not needed.
         self._on_readable(Connection(self.cfg, sock, client, listener.getsockname()), sock)
 
     def handle_request(self, req: Request, conn: Connection) -> bool:
-        """A client that does not take its answer is left."""
+        """Answer a request; give up on a client that does not read its answer."""
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError:
@@ -83,7 +83,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
 
     def handle_error(self, _req: Request | None, client: socket.socket, _addr: Any, exc: BaseException) -> None:
-        """As gunicorn's, in JSON."""
+        """As gunicorn's own, but with JSON."""
         if refusal.status_of(exc) == 500:
             logger.error("unexpected error", exc_info=exc)
         with suppress(OSError):
@@ -107,7 +107,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._time_out(conn)
         for conn in self._connections.overdue(State.CLOSING):
             self._drop(conn)
-        # One before it is full: gunicorn accepts nobody any more then, the kubelet with its probe included.
+        # One before the limit: at the limit, gunicorn accepts nobody any more, not even the kubelet with its probe.
         while self.nr_conns >= self.worker_connections - 1 and self._make_room():
             pass
 
@@ -118,7 +118,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _on_readable(self, conn: Connection, sock: socket.socket) -> None:
         if conn.state is State.HANDLED and conn.is_watched:
-            # What it sends ahead of our answer is read after that.
+            # What the client sends before our answer is read after the answer.
             self._connections.unwatch(conn)
             return
         try:
@@ -171,7 +171,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 conn.sock.send(CONTINUE)
 
     def _hand_over(self, conn: Connection) -> None:
-        """To a thread, as soon as there is one."""
+        """Give the request to a thread, as soon as one is free."""
         assert conn.incoming is not None
         self._connections.move(conn, State.HANDLED)
         conn.early = conn.incoming.complete()
@@ -184,7 +184,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._end(conn, NotReady("the process is stopping: send it again"))
 
     def _end(self, conn: Connection, fault: KindlingError) -> None:
-        """Answer without waiting for the rest."""
+        """Answer the request without waiting for the rest of it."""
         assert conn.incoming is not None
         if conn.incoming.request is None:
             self._refuse(conn, fault)
@@ -193,13 +193,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._hand_over(conn)
 
     def _refuse(self, conn: Connection, fault: Exception) -> None:
-        """Answer here: there is no request for the application."""
+        """Answer here, because there is no request that the application could answer."""
         self.wsgi.extensions["requests"].refuse(refusal.status_of(fault))
         self.handle_error(None, conn.sock, conn.client, fault)
         self._close(conn)
 
     def _close(self, conn: Connection) -> None:
-        """Say that there is no more to come, and wait for the caller to say so, too."""
+        """Close our end, and wait for the caller to close its end."""
         conn.incoming = None
         self._connections.count(conn)
         try:
@@ -218,7 +218,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     def _free_memory(self, conn: Connection) -> None:
-        """Refuse those that have been sending too long to be spared, or else `conn`, until the rest fits."""
+        """Refuse the requests that have been sending the longest, or else `conn`, until the rest fits."""
         fault = QueueFull("the memory for requests is full (MAX_BUFFERED_BYTES)", retry_after_s=1)
         victim = None
         while victim is not conn and self._connections.held_bytes > self._settings.max_buffered_bytes:
@@ -231,7 +231,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._connections.count(victim)
 
     def _make_room(self) -> bool:
-        """Close the connection that has been idle, or else sending, the longest; False if all have just come."""
+        """Close the connection that has been idle, or else sending, the longest; False if all are new."""
         victim = self._connections.dispensable()
         if victim is not None:
             self._drop(victim)

@@ -170,7 +170,7 @@ def test_a_body_that_cannot_be_inflated_is_refused(tiny_server: Server, encoding
 
 def test_an_empty_body_is_refused(tiny_server: Server) -> None:
     answer = tiny_server.call("POST", "/infer", b"")
-    assert (answer.status, answer.error) == (400, "the body is empty, wanted a JPEG, PNG or WebP")
+    assert (answer.status, answer.error) == (400, "the body is empty, wanted a picture")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

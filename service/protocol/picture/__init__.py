@@ -1,7 +1,7 @@
-"""Pictures, format by format. image.py beside this folder is the door; the order of the files is that of a picture's way.
+"""Pictures, format by format. image.py beside this folder is the entry; a picture goes through the files in this order.
 
 formats.py      what the first bytes say: which format, whether it is accepted, what to do if not
-undecoded.py    what is known before a pixel is decoded, and the bound of the memory that decoding may take
+undecoded.py    what is known before a pixel is decoded, and the limit on the memory that decoding may take
 orientation.py  which way is up, from Exif or XMP that may be broken
 jpeg.py         JPEG: headers, scans, and pictures without their end
 png.py          PNG: chunks, and pictures without their end

@@ -1,4 +1,4 @@
-"""AVIF (aomediacodec.github.io/av1-avif) by the decoder of Pillow's plugin, which itself would copy the pixels once more."""
+"""AVIF (aomediacodec.github.io/av1-avif) by the decoder in Pillow's plugin, which itself would copy the pixels again."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -63,19 +63,19 @@ def _unreadable(fault: Exception, encoded: bytes) -> Unprocessable:
 
 
 def _missing(encoded: bytes) -> int:
-    """How many bytes the boxes of the file (ISO/IEC 14496-12, 4.2) say that there are behind its end."""
+    """How many bytes are missing at the end of the file, by its boxes (ISO/IEC 14496-12, 4.2)."""
     *_, (_, end) = _boxes(encoded)
     return max(0, end - len(encoded))
 
 
 def _boxes(encoded: bytes) -> Iterator[tuple[int, int]]:
-    """(begin, end) of the boxes that the file is a row of."""
+    """(begin, end) of each box of the file."""
     at = 0
     while at < len(encoded):
         size = int.from_bytes(encoded[at : at + 4])
         if size == 1:
             size = int.from_bytes(encoded[at + 8 : at + 16])
-        elif size == 0:  # up to the end
+        elif size == 0:  # the box goes up to the end
             size = len(encoded) - at
         size = max(8, size)
         yield at, at + size
@@ -83,7 +83,7 @@ def _boxes(encoded: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _peak_bytes(encoded: bytes, mode: str, size: tuple[int, int]) -> int:
-    """The planes that dav1d decodes, each sample in 1 or 2 bytes; what libavif makes of them, and Pillow's copy of that."""
+    """Memory for the planes that dav1d decodes (1 or 2 bytes a sample), for libavif's pixels, and for Pillow's copy."""
     width, height = size
     at, planes = -1, 0.0
     while (at := encoded.find(b"av1C", at + 1)) >= 0:  # one for the colours, one for alpha

@@ -1,4 +1,4 @@
-"""What the first bytes of a body say: which format it is, and what to do if that is not accepted."""
+"""Recognises a picture's format by its first bytes, and says what to do if that format is not accepted."""
 
 from collections.abc import Sequence
 
@@ -56,7 +56,7 @@ def accepted_format(encoded: bytes, accepted: Sequence[str]) -> str:
     """Which of the accepted formats it is.
 
     Raises:
-        Unprocessable: none of them; the message names what it is, and what to do.
+        Unprocessable: it is none of them; the message names its format, and says what to do.
     """
     found = _recognised(encoded)
     if found in accepted:
@@ -71,7 +71,7 @@ def accepted_format(encoded: bytes, accepted: Sequence[str]) -> str:
 
 
 def _recognised(encoded: bytes) -> str:
-    """The name of the format, or "" if it is none that we know."""
+    """The name of the format, or "" if it is unknown."""
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return "WebP"
     if encoded[4:8] == b"ftyp":
@@ -104,5 +104,5 @@ def _by_text(encoded: bytes) -> str:
 
 
 def _either(names: Sequence[str]) -> str:
-    """As a sentence says it: `JPEG, PNG or WebP`."""
+    """The names as in a sentence: `JPEG, PNG or WebP`."""
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -43,7 +43,7 @@ class _Frame:
 class _File:
     """A JPEG without its metadata; its pixels are from `scan`, where the first scan begins, to `end`.
 
-    What may follow, as a phone's second picture, is none of it.
+    Anything after that, such as a phone's second picture, is left out.
     """
 
     bytes: bytes
@@ -53,7 +53,7 @@ class _File:
 
     @functools.cached_property
     def end(self) -> int:
-        # Within a scan FF is followed by 00, a restart marker or the next segment, so this finds nothing else.
+        # Within a scan, FF is followed by 00, a restart marker or the next segment, so this finds only segments.
         found = self.bytes.find(END, self.scan)
         return found if found >= 0 else len(self.bytes)
 
@@ -71,7 +71,7 @@ class _File:
 
 
 def read(encoded: bytes, shorter: int) -> Undecoded:
-    """The picture, to be decoded at a fraction of its size where at least `shorter` pixels are left of its shorter side."""
+    """The picture, to be decoded at a fraction of its size if its shorter side keeps at least `shorter` pixels."""
     file = _without_metadata(encoded)
     least = scaled(file.frame.size, shorter)
     if file.scans > SCANS:
@@ -104,7 +104,7 @@ def _peak_bytes(file: _File, least: tuple[int, int]) -> int:
     pixels = stored_bytes(mode, (-(-width // divisor), -(-height // divisor)))
     if not file.is_kept_as_coefficients:
         return pixels
-    if not file.is_ended:  # _missing() compares two of the full size
+    if not file.is_ended:  # _missing() compares two pictures of full size
         pixels = max(pixels, 3 * stored_bytes("CMYK" if len(file.frame.components) == 4 else "L", (width, height)))
     widest = max(across for _, across, _ in file.frame.components)
     tallest = max(down for _, _, down in file.frame.components)
@@ -117,7 +117,7 @@ def _peak_bytes(file: _File, least: tuple[int, int]) -> int:
 
 
 def _without_metadata(encoded: bytes) -> _File:
-    """All but the application segments and comments that say nothing of the pixels."""
+    """The file without comments, and without application segments that do not affect the pixels."""
     kept, frame, up, written = [], None, orientation.UPRIGHT, 0
     scan = len(encoded)
     for marker, start, end in _segments(encoded):
@@ -144,7 +144,7 @@ def _segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
     at = 2
     while (at := encoded.find(b"\xff", at)) >= 0:
         marker = encoded[at + 1] if at + 1 < len(encoded) else 0xFF
-        if marker == 0xFF and at + 1 < len(encoded):  # a byte to fill up
+        if marker == 0xFF and at + 1 < len(encoded):  # a fill byte
             at += 1
         elif marker in (0x00, 0x01, *range(0xD0, 0xD9)):  # no segments
             at += 2
@@ -175,7 +175,7 @@ def _orientation(app1: bytes) -> int:
 
 
 def _check_what_is_there(file: _File) -> None:
-    """Raise Unprocessable, saying how much is missing, if a picture without its end lacks more than the last rows."""
+    """Raise Unprocessable, and say how much is missing, if a truncated picture lacks more than its last rows."""
     if not _is_covered(file):
         raise Unprocessable("truncated JPEG: whole scans are missing, each a part of all its pixels")
     missing = _missing(file)
@@ -201,19 +201,19 @@ def _is_covered(file: _File) -> bool:
 
 
 def _missing(file: _File) -> float:
-    """The share of the rows that the last scan does not reach: there the picture changes when more bytes are put behind it.
+    """The share of rows that the last scan does not reach. These rows change when more bytes are added at the end.
 
-    libjpeg tells nobody how far it came: what is missing in a baseline picture it fills with grey, in a progressive one
-    with what it knows from the scans before. What follows a whole scan it skips.
+    libjpeg does not say how far it came: it fills the missing part of a baseline picture with grey, and of a progressive
+    one with the scans before. It skips what follows a complete scan.
     """
-    # An eighth of the size shows each block of a baseline picture. Of the details that the last scan adds, nothing.
+    # At an eighth of its size, each block of a baseline picture shows, but not the details that the last scan adds.
     size = file.frame.size if file.is_kept_as_coefficients else scaled(file.frame.size, min(file.frame.size) // 8 or 1)
     as_it_is = _decoded(file.bytes + END, "L", size)
     changed = ImageChops.difference(as_it_is, _decoded(file.bytes + _MORE + END, "L", size))
     box = changed.getbbox()
     if box is None:
         return 0.0
-    # Blocks come row by row: the first of them is begun, and what is left of its first change is there.
+    # Blocks come row by row: the row of the first change has begun, and is there to the left of that change.
     row = 1 if size != file.frame.size else 8
     begun = changed.crop((0, box[1], changed.width, box[1] + row)).getbbox()
     there = box[1] + row * (begun[0] if begun else 0) / changed.width

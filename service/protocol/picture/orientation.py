@@ -1,4 +1,4 @@
-"""Which way is up, from metadata that may be broken: then the picture is upright as stored."""
+"""Which way is up, from the metadata; if that is broken, the picture is upright as stored."""
 
 import re
 import struct
@@ -23,7 +23,7 @@ def of_exif(tiff: bytes) -> int:
 
 
 def of_xmp(packet: bytes) -> int:
-    """The orientation in XMP, 1 if there is none: some programs write it there alone."""
+    """The orientation in XMP, 1 if there is none: some programs write it only there."""
     found = _XMP.search(packet)
     return int(found[1]) if found else UPRIGHT
 

@@ -1,4 +1,4 @@
-"""Decoded pixels -> upright, RGB, resized and cropped: strip by strip, so that only the source is there as a whole."""
+"""Decoded pixels -> upright, RGB, resized and cropped: strip by strip, so that only the source is in memory as a whole."""
 
 import math
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ STRIP_PIXELS = 2**18
 """Of the source, or of what it is resized to: 1 MB of RGB as Pillow keeps it."""
 WHOLE = 16_384
 """A side that is longer than that, before and after resizing together, is cut to what the crop needs before it is resized."""
-_SUPPORT = 2  # pixels to each side that bicubic looks at, when it makes nothing smaller
+_SUPPORT = 2  # pixels on each side that bicubic reads when it does not shrink
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One side of the upright picture: pixels `first` to `last` become `size`, of which `cropped` from `start` on are kept.
+    """One side of the upright picture: pixels `first` to `last` become `size`; `cropped` of them, from `start`, are kept.
 
     `box` is the part of those pixels that is resized.
     """
@@ -54,7 +54,7 @@ class _Side:
         low, high = start * scale, (start + cropped) * scale
         margin = _SUPPORT * max(1.0, scale) + 1
         first, last = max(0, math.floor(low - margin)), min(length, math.ceil(high + margin))
-        # Pillow takes 32-bit floats: as distances from `first` they lose nothing that is seen.
+        # Pillow takes 32-bit floats; as distances from `first` they are precise enough.
         return cls(first, last, (low - first, high - first), cropped, 0, cropped)
 
     def resize(self, picture: Image.Image, across: int, how: Image.Resampling, is_height: bool) -> Image.Image:
@@ -99,13 +99,13 @@ class _Sides:
 def prepared(picture: Pixels, orientation: int, spec: ImageSpec) -> bytes:
     """`height * width * 3` bytes of RGB.
 
-    Pillow resizes one side first and rounds to 8 bits, then the other. So what is across can come strip by strip, with
+    Pillow resizes one side first and rounds to 8 bits, then the other. So the picture can come strip by strip, with
     the same values to the last bit.
     """
     width, height = picture.size if orientation < 5 else picture.size[::-1]
     resized = scaled((width, height), spec.resize_shorter)
-    # Which side is first changes values by up to 25 of 255: noise overshoots, and is cut off in between. That is Pillow
-    # 13's rule, which older ones do not have; the tests compare.
+    # Which side comes first changes values by up to 25 of 255: noise overshoots and is clipped in between. This is the rule
+    # of Pillow 13; older versions do not have it. The tests compare.
     is_height_first = height > 2 * width and resized[1] < height
     x, y = _Side.of(width, resized[0], spec.width), _Side.of(height, resized[1], spec.height)
     sides = _Sides(*((y, x, True) if is_height_first else (x, y, False)))
@@ -135,7 +135,7 @@ def _to_rgb(strip: Image.Image, background: tuple[int, int, int] | None) -> Imag
     if background is not None and strip.has_transparency_data:
         return _on_colour(strip, background)
     strip.info.pop("transparency", None)  # convert() would only warn of it
-    if strip.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off at 255
+    if strip.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
         strip = strip.convert("I").point(lambda grey: grey * (1 / 257)).convert("L")
     return strip if strip.mode == "RGB" else strip.convert("RGB")
 

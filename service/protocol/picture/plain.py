@@ -1,4 +1,4 @@
-"""GIF, BMP and TIFF, accepted only where IMAGE_FORMATS names them: left to Pillow, of an animation or a document page one."""
+"""GIF, BMP and TIFF, accepted only if IMAGE_FORMATS names them: Pillow reads them, only the first picture or page."""
 
 import io
 from importlib import import_module
@@ -14,12 +14,12 @@ _PLUGINS = {
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
 }
-# TIFF: libtiff's strip of up to 8 bytes a pixel, beside the picture or the one that it is turned to.
+# TIFF: libtiff's strip of up to 8 bytes a pixel, beside the picture or its turned copy.
 _PIXEL_BYTES = {"GIF": 5, "BMP": 5, "TIFF": 12}
 
 
 def read(kind: str, encoded: bytes) -> Undecoded:
-    """The picture. Pillow itself turns a TIFF."""
+    """The picture. Pillow itself turns a TIFF upright."""
     module, name = _PLUGINS[kind]
     opened = getattr(import_module(module), name)
     try:

@@ -35,18 +35,18 @@ class _Header:
 
     @property
     def mode(self) -> str:
-        """As Pillow decodes it."""
+        """The mode in which Pillow decodes it."""
         if self.colour in (0, 3):
             return "I;16" if self.depth == 16 else "L"
         return "RGBA"
 
     def row_bytes(self, columns: int) -> int:
-        """Of a row as it is inflated, with the byte that names its filter; Pillow keeps two."""
+        """Bytes of a row once it is inflated, with its filter byte; Pillow keeps two rows."""
         return 1 + (columns * self.depth * _CHANNELS[self.colour] + 7) // 8
 
     @property
     def raw_bytes(self) -> int:
-        """Of all rows."""
+        """Bytes of all rows."""
         width, height = self.size
         passes = _ADAM7 if self.is_interlaced else ((0, 0, 1, 1),)
         total = 0
@@ -85,12 +85,12 @@ def _load(bare: bytes, header: _Header) -> Image.Image:
         picture.load()
     except Exception as fault:
         _check_what_is_there(bare, header, fault)
-        picture.tile = []  # What is decoded stays, and the rest black.
+        picture.tile = []  # The decoded rows stay; the rest is black.
     return picture
 
 
 def _check_what_is_there(bare: bytes, header: _Header, fault: Exception) -> None:
-    """Raise Unprocessable, saying how much is missing, unless it lacks only the last rows."""
+    """Raise Unprocessable, and say how much is missing, unless only the last rows are missing."""
     chunks = [*_chunks(bare)]
     if chunks[-1][0] == b"IEND":
         raise Unprocessable(f"damaged PNG: {fault}") from None
@@ -104,7 +104,7 @@ def _check_what_is_there(bare: bytes, header: _Header, fault: Exception) -> None
 
 
 def _inflated(parts: Iterator[bytes]) -> Iterator[int]:
-    """How many bytes each step gives, and never more of them at once than one step."""
+    """The number of bytes that each step inflates; memory never holds more than one step."""
     inflate = zlib.decompressobj()
     for part in parts:
         rest = part

@@ -1,4 +1,4 @@
-"""A picture of which no pixel is decoded yet, and the bound of the memory that decoding it may take."""
+"""A picture before any pixel is decoded, and the limit on the memory that decoding may take."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Undecoded:
 
 
 def check_size(kind: str, picture: Undecoded, max_pixels: int) -> None:
-    """Raise Unprocessable if it has more pixels than are allowed, or takes more memory than that many may."""
+    """Raise Unprocessable if it has more than `max_pixels`, or takes more memory than these may."""
     width, height = picture.size
     if width * height > max_pixels:
         raise Unprocessable(f"the picture has {width}x{height} pixels, more than the limit of {max_pixels}")
@@ -56,7 +56,7 @@ def check_size(kind: str, picture: Undecoded, max_pixels: int) -> None:
 
 
 def stored_bytes(mode: str, size: tuple[int, int]) -> int:
-    """What Pillow keeps a picture of that mode in."""
+    """The bytes in which Pillow keeps a picture of this mode."""
     width, height = size
     return height * (_ROW_BYTES + (width * _PIXEL_BYTES.get(mode, 4) + 3) // 4 * 4)
 

@@ -1,4 +1,4 @@
-"""WebP (RFC 9649) by libwebp's own function: Pillow's way takes 16 bytes a pixel, for animations that nobody asked for."""
+"""WebP (RFC 9649) by libwebp's own function: Pillow uses its decoder for animations, which takes 16 bytes a pixel."""
 
 import ctypes
 import functools
@@ -39,7 +39,7 @@ def read(encoded: bytes) -> Undecoded:
     still = _first_frame(encoded, chunks) if _FRAME in kinds else _Still(encoded, _size(encoded, chunks))
     width, height = still.canvas
     within = {kind for kind, _, _ in _chunks(still.file, 12)}
-    # libwebp itself keeps a whole picture only of what is lossless: pixels in 4 bytes each; or alpha, that way, and 1 more.
+    # libwebp itself keeps a whole picture only if it is lossless: 4 bytes a pixel; lossless alpha takes 1 more.
     pixel_bytes = 4 + (4 if _LOSSLESS in within else 5 if _ALPHA in within else 0)
     return Undecoded(still.canvas, up, width * height * pixel_bytes, lambda: _load(still, encoded))
 
@@ -60,7 +60,7 @@ def _load(still: _Still, encoded: bytes) -> Image.Image:
 @functools.cache
 def _decode() -> Callable[..., int | None]:
     """WebPDecodeRGBAInto(data, size, output, output size, stride) of webp/decode.h: NULL if it fails."""
-    # A look-up in Pillow's module also finds what the libwebp has that it is linked with.
+    # A look-up in Pillow's module also finds the functions of the libwebp that it is linked with.
     decode = ctypes.CDLL(_webp.__file__).WebPDecodeRGBAInto
     decode.restype = ctypes.c_void_p
     decode.argtypes = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -101,7 +101,7 @@ def _first_frame(encoded: bytes, chunks: list[tuple[bytes, int, int]]) -> _Still
     if left + size[0] > canvas[0] or top + size[1] > canvas[1]:
         raise Unprocessable("damaged WebP: its first frame lies outside of its canvas")
     inner = encoded[start + _FRAME_HEADER : end]
-    if inner.startswith(_ALPHA):  # alpha stands beside pixels in the extended format alone
+    if inner.startswith(_ALPHA):  # only the extended format has alpha beside the pixels
         sides = b"".join((side - 1).to_bytes(3, "little") for side in size)
         inner = _EXTENDED + (10).to_bytes(4, "little") + bytes([_HAS_ALPHA, 0, 0, 0]) + sides + inner
     return _Still(b"RIFF" + (len(inner) + 4).to_bytes(4, "little") + b"WEBP" + inner, canvas, (left, top))

@@ -21,8 +21,8 @@ def open_libraries(artifact: Artifact, how: Plan) -> Any:
     Raises:
         ArtifactError: they are not there, or do not load.
     """
-    # The weights are packed for the kernels of this ISA. Left to itself oneDNN takes the best that the CPU has, and
-    # where that is another it packs them again in every run.
+    # The weights are packed for the kernels of this ISA. By default oneDNN uses the best ISA of the CPU; if that is
+    # another one, it packs the weights again in every run.
     os.environ["ONEDNN_MAX_CPU_ISA"] = artifact.cpu.onednn_isa
     memory.keep_large_blocks()
     folder = how.libtorch_dir
@@ -92,7 +92,7 @@ class _Container:
         try:
             columns = [signature.copy(handle) for signature, handle in zip(self._outputs, outputs, strict=True)]
         finally:
-            # A tensor that stands in two outputs is one handle in both, and owned once.
+            # A tensor that is in two outputs has the same handle in both, which is owned once.
             for handle in set(outputs):
                 self._torch.aoti_torch_delete_tensor_object(handle)
         return list(zip(*columns, strict=True))

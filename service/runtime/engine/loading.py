@@ -9,15 +9,15 @@ from service.runtime import cpu, engine
 from service.runtime.engine import memory
 from service.runtime.engine.interface import Engine, Plan
 
-# A thread that asks the system's loader for anything while it opens libtorch waits for that, holding the GIL. This lock
-# keeps the others waiting without the GIL.
+# While the system's loader opens libtorch, a thread that asks the loader for anything else waits, and holds the GIL. With
+# this lock it waits without the GIL.
 _preparing = threading.Lock()
 
 
 def prepare(artifact: Artifact, how: Plan) -> None:
     """Load those libraries of the artifact's engine that survive a fork, because they start no thread.
 
-    Called before anything else loads an OpenMP library; by a second thread, it waits for the first.
+    Must be called before anything else loads an OpenMP library. A second thread that calls it waits for the first.
 
     Raises:
         ArtifactError: this CPU cannot run the artifact, or its libraries are missing.
@@ -29,7 +29,7 @@ def prepare(artifact: Artifact, how: Plan) -> None:
         )
     with _preparing:
         os.environ["OMP_NUM_THREADS"] = str(how.threads)
-        # Waiting threads that spin take the cores from the ones that work: 829 against 272 ms of CPU for 10 runs.
+        # Threads that spin while they wait take cores from threads that work: 829 ms of CPU instead of 272 for 10 runs.
         os.environ["OMP_WAIT_POLICY"] = "passive"
         # One arena for each runner, and one for everything else.
         memory.limit_arenas(how.runners + 1)
@@ -38,12 +38,12 @@ def prepare(artifact: Artifact, how: Plan) -> None:
         else:
             # Without this numpy's OpenBLAS, which is not used here, starts a thread for each core.
             os.environ["OPENBLAS_NUM_THREADS"] = "1"
-            # ONNX Runtime itself starts a thread when it is imported: that is left to `load`.
+            # Importing ONNX Runtime starts a thread, so `load` imports it, after the fork.
             importlib.import_module("numpy")
 
 
 def load(artifact: Artifact, how: Plan) -> Engine:
-    """The artifact's engine, loaded and its files verified before: loading a program executes it.
+    """The artifact's engine, loaded. Its files are verified first, because loading a program executes it.
 
     Raises:
         ArtifactError: as `prepare` does, or a file is not the exported one.

@@ -16,10 +16,10 @@ _libc = ctypes.CDLL(None)
 
 
 def limit_arenas(arenas: int) -> None:
-    """Let malloc have so many arenas, each of which keeps memory of its own.
+    """Limit malloc to this many arenas, each of which keeps memory of its own.
 
-    Left to itself glibc makes up to eight for each core, one for each request's thread: 58 MB more after a load of 32
-    connections, against 31 MB with three.
+    By default glibc makes up to eight for each core, one for each request's thread: 58 MB more after a load of 32
+    connections, instead of 31 MB with three.
     """
     _libc.mallopt(M_ARENA_MAX, arenas)
 
@@ -27,14 +27,14 @@ def limit_arenas(arenas: int) -> None:
 def keep_large_blocks() -> None:
     """Let malloc keep the large blocks that were freed.
 
-    Else it maps them anew at every malloc and gives them back at every free: thousands of page faults a run.
+    Otherwise it maps them anew at every malloc and gives them back at every free: thousands of page faults a run.
     """
     _libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
     _libc.mallopt(M_TRIM_THRESHOLD, 2**30)
 
 
 def drop_copied_weights(library: Path) -> None:
-    """Give back the pages of the weights at the end of a compiled library, which copied them when it was loaded.
+    """Give back the pages of the weights at the end of a compiled library; the library copied them when it was loaded.
 
     They are mapped writable and private, but never written: the next read gets them from the file.
     """
@@ -44,6 +44,6 @@ def drop_copied_weights(library: Path) -> None:
         if int(inode) != library.stat().st_ino or permissions != "rw-p":
             continue
         start, end = (int(each, 16) for each in addresses.split("-"))
-        # The library's own data lie before its section headers, so only the weights reach to the end of the file.
+        # The library's own data comes before its section headers, so only the weights reach to the end of the file.
         if int(offset, 16) % WEIGHTS_ALIGNMENT == 0 and int(offset, 16) + end - start >= size:
             _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_DONTNEED)

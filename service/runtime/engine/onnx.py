@@ -28,16 +28,16 @@ class OnnxEngine:
         options.intra_op_num_threads = how.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Waiting threads that spin take the cores from the ones that work.
+        # Threads that spin while they wait take cores from threads that work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # What holds on every CPU was done at export; the layout for this CPU is left: 26 ms instead of 15.
+        # Export made the optimisations for all CPUs. Only the layout for this CPU is left: 15 ms a run instead of 26.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         path = artifact.path / artifact.programs[0].file
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as fault:
             raise ArtifactError(f"{path} cannot be loaded: {fault}") from None
-        # By their order: in the graph their names are not those of the artifact.
+        # Matched by order, because their names in the graph differ from those in the artifact.
         self._names = [each.name for each in self._session.get_inputs()]
         counts = (len(self._names), len(self._session.get_outputs()))
         wanted = (len(artifact.inputs), len(artifact.outputs))
