@@ -32,7 +32,7 @@ class Settings:
         False,
         "whether to trust `X-Forwarded-Prefix`, the path that a proxy in front has taken off; `Location` then has it",
     )
-    request_threads: int = _setting(32, "requests handled at the same time; further connections wait", 1)
+    request_threads: int = _setting(32, "requests handled at the same time; further requests wait, without a thread", 1)
     runners: int = _setting(0, "model runs at the same time; 0: as many as the CPU quota allows", 0)
     run_threads: int = _setting(0, "threads of one run; 0: what the artifact measured as best", 0)
     max_batch_size: int = _setting(0, "most items in one run; 0: what the artifact measured as best", 0)
