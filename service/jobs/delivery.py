@@ -136,7 +136,7 @@ class Embedded:
             self._changed.clear()
             return False
         if count := self._queue.release_all():
-            logger.info("%d jobs go on that were not finished when the process before ended", count)
+            logger.info("%d unfinished jobs of an earlier process go on", count)
         return True
 
     def _deliver_next(self) -> None:

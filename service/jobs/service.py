@@ -200,7 +200,7 @@ class Jobs:
         opened.delivery.publish(event)
         # The job may be gone: while the broker was slow, its client may have given up, and the job was discarded.
         if self._settings.k_sink and not opened.store.sent(job_id):
-            raise NotReady("the job was given up meanwhile: try again")
+            raise NotReady("the job was given up in the meantime: try again")
 
     def _send_lost(self, job: Job) -> None:
         """Publish an event again that the broker may have lost, as a broker in memory does when it ends.

@@ -20,7 +20,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def decode(encoded: bytes, spec: ImageSpec, max_pixels: int, accepted: Sequence[str] = DEFAULT) -> bytes:
-    """The picture as raw RGB, `height * width * 3` bytes; upright as its metadata say, resized and cropped.
+    """The picture as raw RGB, `height * width * 3` bytes; upright by its metadata, resized and cropped.
 
     May be called by many threads at once: Pillow decodes and resizes without the GIL. Takes at most `max_pixels` x 3 bytes
     + 64 MiB, whatever the picture's shape, besides `encoded` and one copy of it.

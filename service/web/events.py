@@ -189,7 +189,7 @@ def _given_up(headers: Mapping[str, str], body: bytes, unread: RequestError | No
 
 def _unburied(fault: RequestError) -> RequestError:
     """The fault, after a line in the log: nobody else hears of this event again."""
-    logger.error("an event was given up, and there is no job of it, as it cannot be read: %s", fault)
+    logger.error("an event was given up and has no job, because it cannot be read: %s", fault)
     return fault
 
 

@@ -79,7 +79,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError:
-            logger.warning("an answer was not taken within %d s (BODY_TIMEOUT_S)", self._settings.body_timeout_s)
+            logger.warning(
+                "a client did not read its answer within %d s (BODY_TIMEOUT_S)", self._settings.body_timeout_s
+            )
             return False
 
     def handle_error(self, _req: Request | None, client: socket.socket, _addr: Any, exc: BaseException) -> None:

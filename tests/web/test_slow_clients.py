@@ -138,7 +138,7 @@ def test_a_client_that_takes_no_answer_does_not_keep_its_thread(serve: Serve, ti
     # Answers that nobody reads fill the buffers on the way, and then the thread that writes them waits.
     with ThreadPoolExecutor(1) as pool, _connect(server) as greedy:
         asking = pool.submit(ask, greedy)
-        eventually(lambda: "an answer was not taken within 1 s (BODY_TIMEOUT_S)" in server.log, START_S)
+        eventually(lambda: "a client did not read its answer within 1 s (BODY_TIMEOUT_S)" in server.log, START_S)
         assert server.call("GET", "/v2/health/live").status == 200
         greedy.close()
         asking.result()

@@ -133,14 +133,14 @@ def test_an_event_whose_name_is_in_its_body_cannot_be_buried_and_that_is_logged(
     assert sent.headers["content-type"] == JSON_TYPE
     answer = server.call("POST", "/dead-letters", sent.body, sent.headers)
     assert answer.status == 413
-    assert "there is no job of it, as it cannot be read: the body is more than 10485760 bytes" in server.log
+    assert "has no job, because it cannot be read: the body is more than 10485760 bytes" in server.log
     assert not server.call("GET", "/jobs").json["jobs"] or _newest(server)["id"] == before
 
 
 def test_a_dead_letter_that_is_no_event_is_logged(server: Server) -> None:
     answer = server.call("POST", "/dead-letters", b"x", _headers("x" * 1025))
     assert answer.status == 400
-    assert f"there is no job of it, as it cannot be read: {answer.error}" in server.log
+    assert f"has no job, because it cannot be read: {answer.error}" in server.log
 
 
 def test_of_a_batch_every_event_that_can_be_read_is_buried(server: Server) -> None:
@@ -148,7 +148,7 @@ def test_of_a_batch_every_event_that_can_be_read_is_buried(server: Server) -> No
     batch = json.dumps([first, {"specversion": "1.0"}, last]).encode()
     answer = server.call("POST", "/dead-letters", batch, {"Content-Type": BATCH_TYPE})
     assert (answer.status, answer.error) == (400, "no valid CloudEvent: it has no id")
-    assert f"there is no job of it, as it cannot be read: {answer.error}" in server.log
+    assert f"has no job, because it cannot be read: {answer.error}" in server.log
     assert {each["event"]["id"] for each in server.call("GET", "/jobs?limit=2").json["jobs"]} == {
         "of-batch-0",
         "of-batch-1",

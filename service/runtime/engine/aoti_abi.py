@@ -47,12 +47,13 @@ def dlopen(path: Path, mode: int) -> ctypes.CDLL:
 def bind_torch(opened: ctypes.CDLL) -> Any:
     """libtorch_cpu with the signatures of the functions used here; every one returns an AOTITorchError, 0 for success.
 
-    They take microseconds and keep the GIL: a runner that gave it up would wait for it behind the requests' threads.
+    The functions take microseconds and keep the GIL. A runner that released it would have to wait for it behind the
+    requests' threads.
     """
     library = ctypes.PyDLL(opened._name, handle=opened._handle)  # noqa: SLF001 - the same library, called otherwise
     # AOTITorchError aoti_torch_create_tensor_from_blob(void* data, int64_t ndim, const int64_t* sizes,
     #     const int64_t* strides, int64_t storage_offset, int32_t dtype, int32_t device_type, int32_t device_index,
-    #     AtenTensorHandle* ret_new_tensor);  the data are borrowed, the handle is a new reference
+    #     AtenTensorHandle* ret_new_tensor);  the data is borrowed, the handle is a new reference
     library.aoti_torch_create_tensor_from_blob.argtypes = [
         c_void_p, c_int64, c_int64_p, c_int64_p, c_int64, c_int32, c_int32, c_int32, c_handle_p,
     ]  # fmt: skip
