@@ -3,9 +3,9 @@
 # one of them decodes what it reads.
 #
 # Version:   npm cloudevents 10.0.0, Go github.com/cloudevents/sdk-go/v2 v2.16.2, PyPI cloudevents 2.2.0
-# Expected:  an attribute outside printable ASCII "MUST be percent-encoded" as UTF-8 in a header, and decoded once by who
-#            reads it (cloudevents/spec v1.0.2, bindings/http-protocol-binding.md, 3.1.3.2)
-# In fact:   Go sends raw UTF-8; JavaScript sends raw Latin-1 when the data are bytes, and raw UTF-8 when they are text:
+# Expected:  an attribute outside printable ASCII "MUST be percent-encoded" as UTF-8 in a header, and decoded once by
+#            its receiver (cloudevents/spec v1.0.2, bindings/http-protocol-binding.md, 3.1.3.2)
+# In fact:   Go sends raw UTF-8; JavaScript sends raw Latin-1 when the data is bytes, and raw UTF-8 when it is text:
 #            node:http writes the head in the encoding of the first part of the body; neither of the two decodes
 # Seen:      javascript, bytes  sends subject e9, reads %C3%A9
 #            javascript, text   sends subject c3a9, reads %C3%A9

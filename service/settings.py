@@ -30,7 +30,7 @@ class Settings:
     port: int = _setting(8080, "port to listen on", 1)
     trust_forwarded_prefix: bool = _setting(
         False,
-        "whether to trust `X-Forwarded-Prefix`, the path that a proxy in front has taken off; `Location` then has it",
+        "whether to trust `X-Forwarded-Prefix`, the path that a proxy in front took off, and to put it into `Location`",
     )
     request_threads: int = _setting(32, "requests handled at the same time; further requests wait, without a thread", 1)
     runners: int = _setting(0, "model runs at the same time; 0: as many as the CPU quota allows", 0)
