@@ -61,6 +61,20 @@ class ClientSocket(socket.socket):
     def setblocking(self, _: bool, /) -> None:
         """Does nothing: the socket stays non-blocking."""
 
+    def settimeout(self, _: float | None, /) -> None:
+        """It stays as it is."""
+
+    def close(self) -> None:
+        """Left to `release`, in the main loop.
+
+        gunicorn closes it in a thread, when a stream breaks off. The next connection may get its number then, while the
+        poller still has the old one.
+        """
+
+    def release(self) -> None:
+        """Close it, once the poller has forgotten it."""
+        super().close()
+
     def sendall(self, data: "ReadableBuffer", _flags: int = 0, /) -> None:
         """Raises TimeoutError when the client does not read."""
         left, deadline = memoryview(data), time.monotonic() + self.patience_s
@@ -99,6 +113,9 @@ class Connection(TConn):  # type: ignore[misc]
     def finish_body(self, **_: object) -> bool:
         """Whether the next request may follow: nothing of this request is left on the socket."""
         return True
+
+    def close(self, **_: object) -> None:
+        self.sock.release()
 
 
 class Connections:
