@@ -78,6 +78,8 @@ def _opened(found: Any) -> list[Any] | None:
 
 
 def _of_record(record: dict[str, Any]) -> list[Any]:
+    if "Records" in record:  # no record that is known: it could go on like that for any depth
+        return [record]
     if "s3" not in record:
         return opened(record)
     try:

@@ -43,7 +43,7 @@ def of_s3(record: Mapping[str, Any]) -> Found:
     key = unquote_plus(stored["key"])
     url = _s3_url(bucket, key, stored.get("versionId"))
     if not name.removeprefix("s3:").startswith("ObjectCreated:"):
-        return Ignored(f"{name[:50]!r} of {url}")
+        return _ignored(name, url)
     unique = [bucket, stored, record.get("responseElements"), record.get("eventTime")]
     told = {
         "id": hashlib.sha256(json.dumps(unique, sort_keys=True).encode()).hexdigest()[:32],
@@ -64,9 +64,7 @@ def of_bridge(told: Mapping[str, Any], detail: Mapping[str, Any]) -> Found:
     # Not decoded: only notifications have encoded keys.
     key = stored["key"]
     url = _s3_url(detail["bucket"]["name"], key, stored.get("version-id"))
-    return (
-        _asking_for(url, key, told) if told["type"] == "Object Created" else Ignored(f"{told['type'][:50]!r} of {url}")
-    )
+    return _asking_for(url, key, told) if told["type"] == "Object Created" else _ignored(told["type"], url)
 
 
 def of_google(told: Mapping[str, Any], bucket: str, name: str, generation: str) -> Found:
@@ -79,7 +77,7 @@ def of_google(told: Mapping[str, Any], bucket: str, name: str, generation: str) 
     """
     url = f"https://storage.googleapis.com/{quote(bucket, safe='', errors='replace')}/{_quoted(name)}"
     if told["type"] != FINALIZED:
-        return Ignored(f"{told['type'][:80]!r} of {url}")
+        return _ignored(told["type"], url)
     return _asking_for(f"{url}?generation={_quoted(generation)}" if generation else url, name, told)
 
 
@@ -90,7 +88,7 @@ def of_azure(told: Mapping[str, Any], data: Mapping[str, Any]) -> Found:
         KeyError, TypeError, AttributeError: it is no such event.
     """
     url = data["url"]
-    return _asking_for(url, url, told) if told["type"] == CREATED else Ignored(f"{told['type'][:80]!r} of {url!r}")
+    return _asking_for(url, url, told) if told["type"] == CREATED else _ignored(told["type"], repr(url))
 
 
 def _s3_url(bucket: str, key: str, version: str | None) -> str:
@@ -101,6 +99,11 @@ def _s3_url(bucket: str, key: str, version: str | None) -> str:
 
 def _quoted(text: str) -> str:
     return quote(text, safe="/", errors="replace")
+
+
+def _ignored(kind: str, url: str) -> Ignored:
+    """Whatever the length of the names: it is a line of the log."""
+    return Ignored(f"{kind[:80]!r} of {url[:1000]}")
 
 
 def _asking_for(url: str, key: str, told: Mapping[str, Any]) -> Found:

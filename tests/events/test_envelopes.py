@@ -146,6 +146,36 @@ def test_a_blob_of_azure_is_fetched_from_its_own_url() -> None:
     assert _ignored(deleted) == f"'Microsoft.Storage.BlobDeleted' of '{url}'"
 
 
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"Records": [notification(LONG, name="ObjectRemoved:Delete")]}, bridged(LONG, "Object Deleted"),
+        {"Records": [notification("a", name=LONG)]}, bridged("a", LONG), stored("photos", LONG, "deleted"),
+        stored("photos", "a", LONG), notified("photos", LONG, "OBJECT_DELETE"), notified("photos", "a", LONG),
+        {"Event": "s3:TestEvent", "Bucket": LONG}, {"Type": "SubscriptionConfirmation", "SubscribeURL": LONG},
+        {"specversion": "1.0", "type": f"Microsoft.Storage.{LONG}", "data": {"url": f"https://a/{LONG}"}},
+        {"specversion": "1.0", "type": "Microsoft.Storage.BlobDeleted", "data": {"url": [LONG]}},
+    ],
+)  # fmt: skip
+def test_what_asks_for_nothing_is_a_line_of_the_log_however_long_its_names_are(found: dict[str, Any]) -> None:
+    assert len(_ignored(found)) < 1200
+
+
+@pytest.mark.parametrize("depth", [2, 400])
+def test_records_in_records_are_no_envelope_at_any_depth(depth: int) -> None:
+    """Each one has what makes it a record, so to go on would end in a RecursionError, which is answered with 500."""
+    found: dict[str, Any] = {"messageId": "1", "body": None}
+    for _ in range(depth):
+        found = {"messageId": "1", "body": None, "Records": [found]}
+    (inside,) = envelopes.opened({"Records": [found]})
+    assert inside is found
+    _, (asked,) = codec.decode({"Content-Type": codec.BATCH_TYPE}, json.dumps([inside]).encode())
+    assert asked.fault
+
+
 @pytest.mark.parametrize(
     "found",
     [
