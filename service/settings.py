@@ -71,7 +71,9 @@ class Settings:
     )
     job_ttl_s: int = _setting(86_400, "how long a job and its result are kept after their last change", 1)
     max_job_streams: int = _setting(
-        2, "streams of job events open at the same time; a further one gets the status and is told to come again", 1
+        2,
+        "streams of job events open at the same time, at most one for 4 threads; a further one is told to come again",
+        1,
     )
     max_result_bytes: int = _setting(10 * 2**20, "a job with a larger result fails", 1)
     k_sink: str = _setting("", "the broker that delivers jobs (Knative sets it); unset: this process does")

@@ -47,8 +47,9 @@ class Jobs:
         self._opened: Opened | None = None
         self._reopen_s = 0.0
         self._stopping = threading.Event()
-        # Half of the threads may wait; the others do the work that is waited for.
-        self._waiting = Waiting(self._statuses, settings.request_threads // 2, settings.max_job_streams)
+        # Half of the threads may wait and a quarter may follow; the others do the work that is waited for.
+        most, streams = settings.request_threads // 2, min(settings.max_job_streams, settings.request_threads // 4)
+        self._waiting = Waiting(self._statuses, most, streams)
 
     @property
     def are_kept(self) -> bool:

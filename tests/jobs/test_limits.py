@@ -2,9 +2,12 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import pytest
+
+from service.settings import Settings
 from tests.conftest import Serve
 from tests.support.eventually import eventually
 from tests.support.jobs import (
@@ -100,6 +103,20 @@ def test_with_a_single_thread_jobs_are_computed_too(serve: Serve, tiny_onnx: Pat
     server = serve(tiny_onnx, **settings)
     job_id = later(server)
     eventually(lambda: bool(view(server, job_id, WAIT_S)["status"] == "succeeded"), WAIT_S)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_those_who_follow_leave_threads_for_the_work(
+    serve: Serve, tiny_onnx: Path, tmp_path: Path, threads: int
+) -> None:
+    """As many streams as are open at once unless set otherwise, of a job that does not end."""
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    server = serve(tiny_onnx, DATABASE_URL=url, REQUEST_THREADS=str(threads), REQUEST_TIMEOUT_MS="60000")
+    with job_of_another_pod(url) as (_, job), ExitStack() as stack:
+        for _ in range(Settings.max_job_streams):
+            followed = server_sent_events(stack.enter_context(closing(server.connect())), job.id)
+            assert next(followed)[0] == "queued"
+        assert finished(server, later(server))["status"] == "succeeded"
 
 
 def test_results_expire(serve: Serve, tiny_onnx: Path, tmp_path: Path) -> None:
