@@ -76,6 +76,7 @@ class Timing:
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
+        self.inflated_bytes = 0
         # Requests that waited for the process to start also report its phases.
         self.is_cold = not ledger.has_answered
 
@@ -118,6 +119,7 @@ class Requests:
         self.in_flight = 0
         self.receiving = 0  # requests that have not fully arrived; set by the server
         self.held_bytes = 0  # of requests, those being handled included; set by the server
+        self.inflated_bytes = 0  # what compressed bodies of the requests being answered inflated to
         self.answered: Counter[tuple[str, int]] = Counter()  # by (route, status)
         self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)  # by route
         self.phases: defaultdict[str, Histogram] = defaultdict(Histogram)  # by phase
@@ -128,6 +130,15 @@ class Requests:
             self.in_flight += 1
         return Timing()
 
+    def inflate(self, timing: Timing, more: int, most: int) -> bool:
+        """Note that a body has grown by so many bytes, until its request is answered; False if all of them would exceed `most`."""
+        with self.lock:
+            if self.inflated_bytes + more > most:
+                return False
+            self.inflated_bytes += more
+            timing.inflated_bytes += more
+            return True
+
     def refuse(self, status: int) -> None:
         """Note that a request was refused before it was complete."""
         with self.lock:
@@ -137,6 +148,7 @@ class Requests:
         """It is answered."""
         with self.lock:
             self.in_flight -= 1
+            self.inflated_bytes -= timing.inflated_bytes
             self.answered[route, status] += 1
             self.durations[route].observe(timing.total_ms / 1e3)
             for phase, ms in timing.phases_ms.items():

@@ -143,7 +143,7 @@ class Jobs:
                 self._waiting.wait(job_id, before, min(LOOK_S, end - time.monotonic()))
                 try:
                     job = self.get(job_id)
-                except NotFound:
+                except (NotFound, NotReady):  # the client comes again, and is told then
                     return
                 yield None if job.status == before else job
 

@@ -5,9 +5,9 @@ import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from flask import current_app, request
+from flask import current_app, g, request
 
-from service.errors import BadRequest, ContentTooLarge
+from service.errors import BadRequest, ContentTooLarge, QueueFull
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # A sender that is refused early still sends the rest. If we closed the connection, it would be reset, and Knative's
 # proxies would answer 502 instead of our answer. So the rest is read and thrown away first, up to this much.
 MAX_DISCARDED_BYTES = 64 * 2**20
+# Of a compressed body, inflated at a time.
+PIECE_BYTES = 256 * 2**10
 
 
 def too_large(limit: int, what: str = "") -> ContentTooLarge:
@@ -41,16 +43,30 @@ def read_body() -> bytes:
         return body
     if encoding not in ("gzip", "deflate"):
         raise BadRequest(f"Content-Encoding {encoding!r}: wanted gzip, deflate or none")
+    return _inflated(body, encoding, settings)
+
+
+def _inflated(body: bytes, encoding: str, settings: "Settings") -> bytes:
+    """Piece by piece, so that many small bodies that inflate well cannot take more memory than is allowed together."""
     inflater = zlib.decompressobj(wbits=47)  # 32 + 15: zlib's or gzip's header
-    try:
-        inflated = inflater.decompress(body, limit + 1)
-    except zlib.error as fault:
-        raise BadRequest(f"the body is not {encoding}: {fault}") from None
-    if len(inflated) > limit:
-        raise too_large(limit, " when inflated")
+    requests, limit = current_app.extensions["requests"], settings.max_body_bytes
+    pieces, length, left = [], 0, body
+    while not inflater.eof:
+        try:
+            piece = inflater.decompress(left, PIECE_BYTES)
+        except zlib.error as fault:
+            raise BadRequest(f"the body is not {encoding}: {fault}") from None
+        length, left = length + len(piece), inflater.unconsumed_tail
+        if not piece and not left:
+            break
+        if length > limit:
+            raise too_large(limit, " when inflated")
+        if not requests.inflate(g.timing, len(piece), settings.max_buffered_bytes):
+            raise QueueFull("the memory for inflated bodies is full (MAX_BUFFERED_BYTES)", retry_after_s=1)
+        pieces.append(piece)
     if not inflater.eof or inflater.unused_data:
         raise BadRequest(f"the body is not {encoding}: it ends too {'late' if inflater.eof else 'early'}")
-    return inflated
+    return b"".join(pieces)
 
 
 def read_headers() -> dict[str, str]:

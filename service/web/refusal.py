@@ -46,7 +46,7 @@ def response(fault: BaseException) -> bytes:
     status = status_of(fault)
     message = "internal error" if status == 500 else str(fault)
     body = json.dumps({"error": cut(message)}).encode() + b"\n"
-    head = [f"HTTP/1.1 {status} {REASONS[status]}", "Connection: close", "Content-Type: application/json"]
+    head = [f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}", "Connection: close", "Content-Type: application/json"]
     if isinstance(fault, QueueFull):
         head.append(f"Retry-After: {fault.retry_after_s}")
     head.append(f"Content-Length: {len(body)}\r\n\r\n")

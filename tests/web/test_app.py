@@ -1,5 +1,6 @@
 """The application without a server: one form for every error."""
 
+import gzip
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from service import errors
 from service.settings import Settings
 from service.web.app import create_app
 from tests.support.exporting import Exports
+from tests.support.pictures import png
 
 LONG = "ä" * 10_000
 
@@ -187,3 +189,16 @@ def test_a_model_that_cannot_be_loaded_is_told_once_and_never_ready(
     ):
         _assert_error(answer, 503, sentence)
     assert app.test_client().get("/v2/health/live").status_code == 200
+
+
+def test_what_compressed_bodies_inflate_to_is_bounded_together(app: Flask, client: FlaskClient) -> None:
+    requests, most = app.extensions["requests"], Settings.max_buffered_bytes
+    packed, headers = gzip.compress(png(300, 300)), {"Content-Encoding": "gzip"}
+    requests.inflated_bytes = most
+    refused = client.post("/infer", data=packed, headers=headers)
+    assert refused.status_code == 429
+    assert refused.json == {"error": "the memory for inflated bodies is full (MAX_BUFFERED_BYTES)"}
+    assert refused.headers["Retry-After"] == "1"
+    requests.inflated_bytes = 0
+    assert client.post("/infer", data=packed, headers=headers).status_code == 200
+    assert requests.inflated_bytes == 0
