@@ -10,11 +10,13 @@ from kubernetes import client
 from tests.cluster.asynchronous import Async, deployed
 from tests.cluster.knative import Route
 from tests.cluster.test_overload import SMALL
+from tests.support.eventually import eventually
 
 FOLLOWERS = 12
 # Several of the autoscaler's panic windows of 6 s, and long enough for the pods of 12 requests in flight.
 FOLLOW_S = 45
 RETRY_S = 2
+ALONE_S = 120
 # A job that nobody delivers: it stays queued.
 STUCK = (
     "import os; from service.jobs.job import NewJob; from service.jobs.store import JobStore; "
@@ -29,7 +31,8 @@ def kindling(api: client.ApiClient, image: str) -> Iterator[Async]:
 
 
 def test_a_dozen_followers_of_a_queued_job_add_no_pod(kindling: Async) -> None:
-    assert kindling.route.call("GET", "/jobs").status == 200
+    # The first revision, of before the SinkBinding, goes meanwhile.
+    eventually(lambda: _is_alone(kindling), ALONE_S, "one pod")
     (pod,) = kindling.cluster.ready_pods("kindling")
     code, job_id = kindling.cluster.run(pod.metadata.name, "python", "-c", STUCK)
     assert code == 0, job_id
@@ -41,6 +44,12 @@ def test_a_dozen_followers_of_a_queued_job_add_no_pod(kindling: Async) -> None:
             time.sleep(0.5)
     assert {status for each in following for status in each.result()} == {"queued", "reconnect"}
     assert most == 1
+
+
+def _is_alone(kindling: Async) -> bool:
+    """Whether one pod is awake, and no other one on its way out."""
+    assert kindling.route.call("GET", "/jobs").status == 200
+    return len(kindling.cluster.all_pods("kindling")) == 1
 
 
 def _follow(route: Route, job_id: str, end: float) -> set[str]:

@@ -91,6 +91,6 @@ def test_killing_the_container_fails_requests_only_until_it_is_back(cluster: Clu
         eventually(is_back, RECOVERED_S, "started again")
         back = time.monotonic()
         load.wait_for(40)
-    assert {each.status for each in load.failed} <= {502}
+    assert {each.status for each in load.failed} <= {502}, {(each.status, each.told) for each in load.failed}
     assert [each for each in load.failed if each.began > back or each.began + each.took_s < began] == []
     assert load.statuses[200] > 40

@@ -23,7 +23,8 @@ def _container(manifest: Manifest) -> Manifest:
 
 
 def _set(manifest: Manifest, name: str, value: str) -> Manifest:
-    _container(manifest)["env"].append({"name": name, "value": value})
+    env = _container(manifest)["env"]
+    env[:] = [each for each in env if each["name"] != name] + [{"name": name, "value": value}]
     return manifest
 
 

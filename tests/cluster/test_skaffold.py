@@ -77,7 +77,7 @@ def _server_name(route: Route) -> str:
 
 def _rename(project: Path, before: str, after: str) -> float:
     """Edit what GET /v2 answers; when that was."""
-    file = project / "service" / "inference.py"
+    file = project / "service" / "web" / "inference.py"
     text = file.read_text()
     assert before in text
     file.write_text(text.replace(before, after))
@@ -111,7 +111,7 @@ def test_edit_is_served_within_seconds(project: Path, cluster: Cluster, tmp_path
 @contextmanager
 def _run(project: Path, cluster: Cluster, *profile: str) -> Iterator[str]:
     """`skaffold run`, and `skaffold delete` in the end. Gives what it printed."""
-    shutil.copy(ROOT / "service" / "inference.py", project / "service" / "inference.py")
+    shutil.copy(ROOT / "service" / "web" / "inference.py", project / "service" / "web" / "inference.py")
     done = subprocess.run(_command(cluster, "run", *profile), cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     yield done.stdout + done.stderr
