@@ -87,8 +87,8 @@ def main(path: str, side: str) -> None:
     began, refused = time.perf_counter(), ""
     try:
         decode(picture)
-    except Unprocessable as fault:
-        refused = str(fault)
+    except (Unprocessable, MemoryError) as fault:  # Pillow would resize 1x1000000 to 262 GB
+        refused = str(fault) or "out of memory"
     seconds = time.perf_counter() - began
     print(json.dumps({"peak_bytes": _memory("VmHWM") - before, "seconds": seconds, "refused": refused}))
 
