@@ -106,9 +106,9 @@ def _is_done(message_id: str, inside: Any) -> bool:
 
 def _replies(inside: list[Any]) -> list[Any]:
     """The replies to a batch of events; if one event is wrong, its reply says why."""
-    for ignored in (each for each in inside if isinstance(each, events.objects.Ignored)):
-        logger.info("nothing to compute: %s", ignored.why)
-    given = [each for each in inside if not isinstance(each, events.objects.Ignored)]
+    given, ignored = events.objects.told_apart(inside)
+    for each in ignored:
+        logger.info("nothing to compute: %s", each.why)
     if not given:
         return []
     body = json.dumps(given).encode()

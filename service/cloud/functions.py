@@ -74,7 +74,7 @@ def event(given: CloudEvent) -> None:
 
 
 def _message(given: CloudEvent) -> tuple[str, Mapping[str, str], bytes]:
-    """A log message that names the event."""
+    """What the log calls the event, and the event as headers and body for `/events`."""
     name, headers = f"{given['id']} of {given['source']}", _headers_of_event()
     if not headers:
         return name, *to_structured(given)

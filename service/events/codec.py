@@ -41,7 +41,8 @@ MAX_ERROR_CHARS = 500
 class Event:
     """A request event: its attributes as they came (in JSON not always text), its data as bytes.
 
-    `fault` says why an event of a batch is invalid."""
+    `fault` says why an event of a batch is invalid.
+    """
 
     attributes: Mapping[str, Any]
     data: bytes

@@ -9,7 +9,7 @@ The event names the object in its `dataref`, so that DATAREF_ALLOW decides wheth
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -27,6 +27,13 @@ class Ignored:
 
 
 Found = dict[str, Any] | Ignored
+
+
+def told_apart(inside: Iterable[Any]) -> tuple[list[Any], list[Ignored]]:
+    """What a delivery asks for, and what in it asks for nothing."""
+    every = list(inside)
+    ignored = [each for each in every if isinstance(each, Ignored)]
+    return [each for each in every if not isinstance(each, Ignored)], ignored
 
 
 def of_s3(record: Mapping[str, Any]) -> Found:

@@ -138,9 +138,9 @@ def _answered(inside: Sequence[Any]) -> "list[Event]":
     The platform would deliver it again for days, whatever is wrong with it. So an event that can never be computed is
     logged and acknowledged.
     """
-    for ignored in (each for each in inside if isinstance(each, events.objects.Ignored)):
-        logger.info("nothing to compute: %s", ignored.why)
-    given = [each for each in inside if not isinstance(each, events.objects.Ignored)]
+    given, ignored = events.objects.told_apart(inside)
+    for each in ignored:
+        logger.info("nothing to compute: %s", each.why)
     if len(given) > (limit := _settings().max_request_items):
         logger.error("not computed: %d events in one delivery, of at most %d", len(given), limit)
         return []
