@@ -1,7 +1,8 @@
 """What runs in the recorder's pod: keeps every event that it is sent; and sends some. Needs nothing but Python.
 
 recorder.py serve PORT
-recorder.py send BROKER EVENTS   a JSON list of attributes each; all at once, with a photo as data
+recorder.py send BROKER EVENTS   a JSON list of attributes each; all at once, with a photo as data; one that the Broker
+    could not take (5xx) is sent again
 recorder.py load URL CLIENTS SECONDS [TYPE]   each client posts the photo again as soon as it has the answer; with a TYPE
     it is sent as an event of that type, and who only takes it (202) has it answered when the reply is recorded. Prints
     the times, in ms, as JSON
@@ -21,11 +22,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from os import SEEK_END
 from pathlib import Path
+from urllib.error import HTTPError
 
 RECORDED = Path("/tmp/events")
 PHOTO = Path("/recorder/photo")
 SENDERS = 16
 POLL_S = 0.001
+TRIES, RETRY_S = 5, 1.0
 LARGE = 12 * 2**20
 
 
@@ -58,15 +61,27 @@ def _post(url: str, body: bytes, event: dict[str, str]) -> int:
         return int(answer.status)
 
 
+def _sent(url: str, body: bytes, event: dict[str, str]) -> int:
+    """As CloudEvents' senders do: a Broker's ingress answers 500 when its own channel cannot be reached for a moment."""
+    for _ in range(TRIES - 1):
+        try:
+            return _post(url, body, event)
+        except HTTPError as fault:
+            if fault.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            time.sleep(RETRY_S)
+    return _post(url, body, event)
+
+
 def send(broker: str, encoded: str) -> None:
-    """Prints which statuses the Broker has answered."""
+    """Prints which statuses the Broker has answered in the end."""
     photo = PHOTO.read_bytes()
 
     def one(event: dict[str, str]) -> int:
         data = b"no picture" if event["id"].startswith("poison") else photo
         if event["id"].startswith("large"):
             data += bytes(LARGE)
-        return _post(broker, data, {"Specversion": "1.0", **event})
+        return _sent(broker, data, {"Specversion": "1.0", **event})
 
     with ThreadPoolExecutor(SENDERS) as pool:
         print(sorted(set(pool.map(one, json.loads(encoded)))))

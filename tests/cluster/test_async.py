@@ -69,6 +69,10 @@ def _replies(kindling: Async, *ids: str) -> list[dict[str, Any]]:
     return kindling.replies(ids)
 
 
+def _replied(kindling: Async, ids: list[str]) -> set[str]:
+    return {each["attributes"]["requestid"] for each in kindling.replies(ids)}
+
+
 @contextmanager
 def _flood(kindling: Async, ids: list[str]) -> Iterator[Callable[[], int]]:
     """Sends these events during the block, which is told how many have succeeded; in the end all of them have."""
@@ -177,10 +181,8 @@ def test_killed_workers_lose_no_event_and_answer_each_once(kindling: Async) -> N
                 kindling.cluster.kill_pod(pod)
     assert kindling.jobs("queued") + kindling.jobs("running") == []
     assert max(job["attempts"] for job in kindling.jobs("succeeded")) > 1
+    eventually(lambda: _replied(kindling, ids) == {*ids}, FLOOD_S, "replies")
     # A reply may come twice, when its pod died before the Broker knew of it; it is the same one.
-    eventually(
-        lambda: {each["attributes"]["requestid"] for each in kindling.replies(ids)} == {*ids}, FLOOD_S, "replies"
-    )
     replies = kindling.replies(ids)
     assert len({(each["attributes"]["requestid"], each["attributes"]["id"], each["data"]) for each in replies}) == FLOOD
     assert _labels(replies) == {LABEL}
@@ -199,7 +201,7 @@ def test_a_burst_brings_more_workers_and_then_none(kindling: Async) -> None:
     with _flood(kindling, ids):
         eventually(lambda: len(kindling.cluster.ready_pods("kindling-worker")) >= 2, FLOOD_S, "a second worker")
     # An answer that the Broker does not take for an event it would count as 502, and send the event again.
-    eventually(lambda: kindling.answered()["/events", 200] == BURST, ANSWERED_S, "all counted")
+    eventually(lambda: kindling.answered()["/events", 200] >= BURST, ANSWERED_S, "all counted")
     assert {status for _, status in kindling.answered()} <= {200, 429}
-    assert len(_replies(kindling, *ids)) == BURST
+    eventually(lambda: _replied(kindling, ids) == {*ids}, ANSWERED_S, "replies")
     eventually(lambda: kindling.cluster.pods("kindling-worker") == [], ASLEEP_S, "asleep")

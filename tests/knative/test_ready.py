@@ -213,7 +213,7 @@ def test_an_image_that_can_never_be_pulled(deployment: Deployment, reason: str) 
 
 
 def test_an_image_that_is_still_not_there_and_the_revision_that_still_answers(deployment: Deployment) -> None:
-    """An image is pulled a second time, 10 s later."""
+    """An image is pulled a second time, 10 s later. The script counts whole seconds, and waits for 20 of them."""
     deployment.rolls_out(created="kindling-00002", served="kindling-00001")
     deployment.has_pod()
     deployment.has_pod("kindling-00002", **_waits("ErrImagePull", PULL))
@@ -221,7 +221,7 @@ def test_an_image_that_is_still_not_there_and_the_revision_that_still_answers(de
     ready = deployment.begin()
     ready.says(f"waiting for kindling: ErrImagePull: {PULL}")
     assert ready.ends() == 1
-    assert time.monotonic() - began > 20
+    assert time.monotonic() - began > 18
     assert ready.lines[1:] == [
         f"kindling is not served: ErrImagePull: {PULL}",
         "    revision kindling-00001 still answers",
