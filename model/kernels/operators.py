@@ -1,0 +1,118 @@
+"""The operators of kernels.cpp for PyTorch: how weights are packed, what is computed, and how Inductor calls the kernel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import conv2d, pad
+
+PANEL = 16
+"""The channels that a tile of kernels.cpp computes at once."""
+
+_SCHEMA = "(Tensor picture, Tensor weight, Tensor bias, Tensor? other, int[] geometry, float low, float high) -> Tensor"
+# As torch's own shims: aoti_torch/generated/c_shim_cpu.h.
+_ARGUMENTS = (
+    "AtenTensorHandle picture, AtenTensorHandle weight, AtenTensorHandle bias, AtenTensorHandle* other, "
+    "const int64_t* geometry, int64_t geometry_len_, double low, double high, AtenTensorHandle* ret0"
+)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution but its weights. `padding` is (top, left); beyond the other two sides there are zeros too."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    out_size: tuple[int, int]
+    out_channels: int
+
+    @property
+    def numbers(self) -> list[int]:
+        """As kernels.cpp reads them."""
+        pairs = (self.kernel, self.stride, self.padding, self.dilation)
+        return [*(each for pair in pairs for each in pair), self.groups, *self.out_size, self.out_channels]
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> "Geometry":
+        kernel, stride, padding, dilation = ((numbers[each], numbers[each + 1]) for each in (0, 2, 4, 6))
+        return cls(kernel, stride, padding, dilation, numbers[8], (numbers[9], numbers[10]), numbers[11])
+
+
+def pack(weight: torch.Tensor, groups: int) -> torch.Tensor:
+    """[out, depth, height, width] -> [groups, panels, height * width, depth, PANEL], zeros beyond the last channel."""
+    out, depth = weight.shape[:2]
+    rows = weight.reshape(groups, out // groups, depth, -1)
+    rows = pad(rows, (0, 0, 0, 0, 0, -(out // groups) % PANEL))
+    return rows.view(groups, -1, PANEL, depth, rows.shape[-1]).permute(0, 1, 4, 3, 2).contiguous()
+
+
+def pack_bias(bias: torch.Tensor, groups: int) -> torch.Tensor:
+    """[out] -> [groups, panels, PANEL], zeros beyond the last channel."""
+    rows = bias.reshape(groups, -1)
+    return pad(rows, (0, -rows.shape[1] % PANEL)).view(groups, -1, PANEL).contiguous()
+
+
+def pack_depthwise(weight: torch.Tensor) -> torch.Tensor:
+    """[channels, 1, height, width] -> [height * width, channels]."""
+    return weight.flatten(1).t().contiguous()
+
+
+@torch.library.custom_op("kindling::packed_convolution", mutates_args=(), schema=_SCHEMA)
+def packed_convolution(  # noqa: PLR0913, PLR0917 - the schema
+    picture: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    other: torch.Tensor | None,
+    geometry: Sequence[int],
+    low: float,
+    high: float,
+) -> torch.Tensor:
+    """FP32 [N, H, W, C] -> [N, out_height, out_width, out_channels], clamped to `low` and `high` after `other` is added."""
+    g = Geometry.of(geometry)
+    there = g.out_channels // g.groups
+    plain = weight.permute(0, 1, 4, 3, 2).flatten(1, 2)[:, :there].reshape(g.out_channels, -1, *g.kernel)
+    return _convolved(picture, plain, bias.flatten(1)[:, :there].reshape(-1), other, g).clamp(low, high)
+
+
+@torch.library.custom_op("kindling::packed_depthwise", mutates_args=(), schema=_SCHEMA)
+def packed_depthwise(  # noqa: PLR0913, PLR0917 - the schema
+    picture: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    other: torch.Tensor | None,
+    geometry: Sequence[int],
+    low: float,
+    high: float,
+) -> torch.Tensor:
+    """The same where each channel is convolved by itself."""
+    g = Geometry.of(geometry)
+    return _convolved(picture, weight.t().reshape(-1, 1, *g.kernel), bias, other, g).clamp(low, high)
+
+
+@packed_convolution.register_fake
+@packed_depthwise.register_fake
+def _shaped(picture: torch.Tensor, *rest: object) -> torch.Tensor:
+    g = Geometry.of(rest[3])  # type: ignore[arg-type]
+    return picture.new_empty(picture.shape[0], *g.out_size, g.out_channels)
+
+
+def _convolved(
+    picture: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, other: torch.Tensor | None, g: Geometry
+) -> torch.Tensor:
+    sides = []
+    for axis in (1, 0):
+        reach = (g.out_size[axis] - 1) * g.stride[axis] + (g.kernel[axis] - 1) * g.dilation[axis] + 1
+        sides += [g.padding[axis], reach - g.padding[axis] - picture.shape[1 + axis]]
+    padded = pad(picture.permute(0, 3, 1, 2), sides)
+    found = conv2d(padded, weight, bias, g.stride, 0, g.dilation, g.groups).permute(0, 2, 3, 1).contiguous()
+    return found if other is None else found + other
+
+
+SHIMS = {
+    torch.ops.kindling.packed_convolution.default: [f"AOTITorchError aoti_torch_cpu_packed_convolution({_ARGUMENTS})"],
+    torch.ops.kindling.packed_depthwise.default: [f"AOTITorchError aoti_torch_cpu_packed_depthwise({_ARGUMENTS})"],
+}
+"""For Inductor's option `aot_inductor.custom_ops_to_c_shims`."""

@@ -1,0 +1,178 @@
+"""kernels.cpp, compiled for several CPUs, computes what operators.py says in PyTorch."""
+
+import ctypes
+import itertools
+import math
+import random
+import subprocess
+from collections.abc import Callable
+from ctypes import POINTER, c_double, c_int32, c_int64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import model.kernels
+from model.kernels.operators import (
+    PANEL,
+    Geometry,
+    pack,
+    pack_bias,
+    pack_depthwise,
+    packed_convolution,
+    packed_depthwise,
+)
+from service.runtime import cpu
+from service.runtime.engine import aoti_abi
+
+SOURCE = Path(model.kernels.__file__).with_name("kernels.cpp")
+FLAGS = {"x86-64": set(), "x86-64-v3": cpu.X86_64_V3, "x86-64-v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
+"""What the compiler may use, and /proc/cpuinfo's flags for it: vectors of 4, 8 and 16 numbers."""
+
+# Kernel, stride, padding, dilation.
+SHAPES = [
+    ((1, 1), (1, 1), (0, 0), (1, 1)),
+    ((1, 1), (2, 2), (0, 0), (1, 1)),
+    ((3, 3), (1, 1), (1, 1), (1, 1)),
+    ((3, 3), (2, 2), (0, 1), (1, 1)),
+    ((3, 3), (1, 1), (2, 2), (2, 2)),
+    ((5, 5), (2, 1), (2, 2), (1, 1)),
+    ((1, 7), (1, 1), (0, 3), (1, 1)),
+    ((2, 4), (3, 2), (3, 1), (1, 3)),
+]
+# In, out, groups.
+CHANNELS = [
+    (1, 1, 1),
+    (3, 32, 1),
+    (8, 24, 1),
+    (40, 100, 1),
+    (33, 17, 1),
+    (12, 8, 4),
+    (16, 36, 2),
+    (48, 48, 48),
+    (8, 8, 8),
+]
+DEPTHWISE = [16, 24, 72, 130]
+PICTURES = [(1, 1, 1), (1, 7, 7), (2, 13, 9), (3, 4, 21)]
+
+Compute = Callable[..., torch.Tensor]
+
+
+@pytest.fixture(scope="module", params=FLAGS)
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    if missing := FLAGS[request.param] - cpu.flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    built = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    flags = ("-std=c++17", "-O2", "-fopenmp", "-shared", "-fPIC", f"-march={request.param}", *warnings)
+    # Libtorch keeps the tensors here.
+    torch_cpu = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    subprocess.run(["g++", *flags, str(SOURCE), str(torch_cpu), "-o", str(built)], check=True)
+    return ctypes.CDLL(str(built))
+
+
+def _compute(
+    kernels: ctypes.CDLL, name: str, tensors: list[torch.Tensor | None], geometry: Geometry, bounds: tuple[float, float]
+) -> torch.Tensor:
+    """The result of one of the kernels; `tensors` are picture, weight, bias and other."""
+    library = aoti_abi.bind_torch(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")))
+    handles = [None if each is None else _handle(library, each) for each in tensors]
+    numbers = (c_int64 * 12)(*geometry.numbers)
+    made = c_void_p()
+    function = getattr(kernels, f"aoti_torch_cpu_packed_{name}")
+    function.argtypes = [
+        *[c_void_p] * 3,
+        POINTER(c_void_p),
+        POINTER(c_int64),
+        c_int64,
+        c_double,
+        c_double,
+        POINTER(c_void_p),
+    ]
+    other = None if handles[3] is None else ctypes.byref(handles[3])
+    assert function(*handles[:3], other, numbers, len(numbers), *bounds, ctypes.byref(made)) == 0
+    address = c_void_p()
+    assert library.aoti_torch_get_data_ptr(made, ctypes.byref(address)) == 0
+    picture = tensors[0]
+    assert picture is not None
+    shape = (len(picture), *geometry.out_size, geometry.out_channels)
+    raw = ctypes.string_at(address.value or 0, 4 * math.prod(shape))
+    for each in (*handles, made):
+        if each is not None:
+            library.aoti_torch_delete_tensor_object(each)
+    return torch.frombuffer(bytearray(raw), dtype=torch.float32).view(shape)
+
+
+def _handle(library: Any, tensor: torch.Tensor) -> c_void_p:
+    assert tensor.is_contiguous()
+    handle, numbers = c_void_p(), c_int64 * tensor.dim()
+    dtype: int = library.aoti_torch_dtype_float32()
+    failed = library.aoti_torch_create_tensor_from_blob(
+        tensor.data_ptr(), tensor.dim(), numbers(*tensor.shape), numbers(*tensor.stride()), 0, c_int32(dtype), 0, 0,
+        ctypes.byref(handle),
+    )  # fmt: skip
+    assert not failed
+    return handle
+
+
+def _geometry(shape: Any, channels: tuple[int, int, int], picture: tuple[int, int, int]) -> Geometry | None:
+    kernel, stride, padding, dilation = shape
+    size = [
+        (picture[1 + axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
+        for axis in (0, 1)
+    ]
+    if min(size) < 1:
+        return None
+    return Geometry(kernel, stride, padding, dilation, channels[2], (size[0], size[1]), channels[1])
+
+
+def _cases(seed: int, channels: list[tuple[int, int, int]]) -> list[tuple[Geometry, int, tuple[int, int, int]]]:
+    found = []
+    for shape, each, picture in itertools.product(SHAPES, channels, PICTURES):
+        if geometry := _geometry(shape, each, picture):
+            found.append((geometry, each[0], picture))
+    random.Random(seed).shuffle(found)
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_convolutions(kernels: ctypes.CDLL, threads: int) -> None:
+    torch.manual_seed(threads)
+    ctypes.CDLL(None).omp_set_num_threads(threads)
+    for number, (geometry, depth, (count, height, width)) in enumerate(_cases(threads, CHANNELS)):
+        picture = torch.randn(count, height, width, depth)
+        weight = torch.randn(geometry.out_channels, depth // geometry.groups, *geometry.kernel)
+        bias = torch.randn(geometry.out_channels)
+        other = torch.randn(count, *geometry.out_size, geometry.out_channels) if number % 2 else None
+        bounds = [(-math.inf, math.inf), (0.0, math.inf), (-0.5, 1.5)][number % 3]
+        packed = (pack(weight, geometry.groups), pack_bias(bias, geometry.groups))
+        wanted = packed_convolution(picture, *packed, other, geometry.numbers, *bounds)
+        found = _compute(kernels, "convolution", [picture, *packed, other], geometry, bounds)
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, msg=lambda told, g=geometry: f"{g}: {told}")
+
+
+def test_depthwise_convolutions(kernels: ctypes.CDLL) -> None:
+    torch.manual_seed(0)
+    for number, (geometry, channels, (count, height, width)) in enumerate(
+        _cases(0, [(each, each, each) for each in DEPTHWISE])
+    ):
+        assert channels >= PANEL
+        picture = torch.randn(count, height, width, channels)
+        packed, bias = pack_depthwise(torch.randn(channels, 1, *geometry.kernel)), torch.randn(channels)
+        other = torch.randn(count, *geometry.out_size, channels) if number % 2 else None
+        bounds = [(-math.inf, math.inf), (0.0, 6.0)][number % 3 % 2]
+        wanted = packed_depthwise(picture, packed, bias, other, geometry.numbers, *bounds)
+        found = _compute(kernels, "depthwise", [picture, packed, bias, other], geometry, bounds)
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, msg=lambda told, g=geometry: f"{g}: {told}")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_stays_one_as_in_pytorch(kernels: ctypes.CDLL, value: float) -> None:
+    geometry = Geometry((3, 3), (1, 1), (1, 1), (1, 1), 1, (5, 5), 20)
+    picture = torch.randn(1, 5, 5, 4)
+    picture[0, 2, 2, 1] = value
+    packed = (pack(torch.randn(20, 4, 3, 3), 1), pack_bias(torch.randn(20), 1))
+    wanted = packed_convolution(picture, *packed, None, geometry.numbers, 0.0, 6.0)
+    found = _compute(kernels, "convolution", [picture, *packed, None], geometry, (0.0, 6.0))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, equal_nan=True)
