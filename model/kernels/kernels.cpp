@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include <omp.h>
+
 // The C ABI of torch 2.13, aoti_torch/c/shim.h. Each function returns 0 for success.
 struct AtenTensorOpaque;
 using AtenTensorHandle = AtenTensorOpaque*;
@@ -80,22 +82,29 @@ struct Convolution {
     Bounds bounds;
 };
 
-// The address of each tap of `pixels` output pixels of one row, from (y, x) on; `zeros` where it lies in the padding.
-const float** look_up(const Convolution& c, const float* picture, const float* zeros, int64_t y, int64_t x, int64_t pixels,
-                      const float** to) {
+// The input rows under the kernel for the output row `y`; null where they lie in the padding.
+std::vector<const float*> lines_of(const Convolution& c, const float* picture, int64_t y) {
     const Geometry& g = c.geometry;
+    std::vector<const float*> lines(g.kernel_height);
     for (int64_t i = 0; i < g.kernel_height; i++) {
         const int64_t row = y * g.stride_y - g.top + i * g.dilation_y;
-        const bool is_inside = row >= 0 && row < c.in.height;
-        const float* line = is_inside ? picture + row * c.in.width * c.in.channels : zeros;
+        if (row >= 0 && row < c.in.height) lines[i] = picture + row * c.in.width * c.in.channels;
+    }
+    return lines;
+}
+
+// The address of each tap of `pixels` output pixels of one row, from `x` on; `zeros` where it lies in the padding.
+const float** look_up(const Convolution& c, const std::vector<const float*>& lines, const float* zeros, int64_t x,
+                      int64_t pixels, const float** to) {
+    const Geometry& g = c.geometry;
+    for (const float* line : lines)
         for (int64_t j = 0; j < g.kernel_width; j++, to++) {
             int64_t column = x * g.stride_x - g.left + j * g.dilation_x;
             for (int64_t pixel = 0; pixel < pixels; pixel++, column += g.stride_x) {
-                const bool is_there = is_inside && column >= 0 && column < c.in.width;
+                const bool is_there = line && column >= 0 && column < c.in.width;
                 to[pixel * c.taps] = is_there ? line + column * c.in.channels : zeros;
             }
         }
-    }
     return to + (pixels - 1) * c.taps;
 }
 
@@ -157,7 +166,8 @@ void block(const Convolution& c, int64_t group, int64_t first, int64_t last, con
     for (int64_t pixel = first, run; pixel < last; pixel += run) {
         const int64_t x = pixel % g.out_width, row = pixel / g.out_width;
         run = std::min(g.out_width - x, last - pixel);
-        to = look_up(c, c.in[row / g.out_height] + group * c.depth, zeros, row % g.out_height, x, run, to);
+        const auto lines = lines_of(c, c.in[row / g.out_height] + group * c.depth, row % g.out_height);
+        to = look_up(c, lines, zeros, x, run, to);
     }
     const int64_t panels = (c.width + PANEL - 1) / PANEL;
     for (int64_t number = 0; number < panels; number++) {
@@ -209,24 +219,80 @@ void depthwise_tile(const Convolution& c, int64_t channel, const float* const* t
         }
 }
 
+// Row number `row` of all pictures' output.
+void depthwise_row(const Convolution& c, const std::vector<const float*>& lines, const float* zeros, int64_t row) {
+    const Geometry& g = c.geometry;
+    std::vector<const float*> taps(g.out_width * c.taps);
+    look_up(c, lines, zeros, 0, g.out_width, taps.data());
+    for (int64_t next = 0; next < c.in.channels; next += PANEL) {
+        // The last panel computes some channels of the one before a second time.
+        const int64_t channel = std::min(next, c.in.channels - PANEL);
+        for (int64_t x = 0, pixels; x < g.out_width; x += pixels) {
+            pixels = x + DEPTHWISE_PIXELS <= g.out_width ? DEPTHWISE_PIXELS : 1;
+            const auto compute = pixels == 1 ? depthwise_tile<1> : depthwise_tile<DEPTHWISE_PIXELS>;
+            compute(c, channel, taps.data() + x * c.taps, (row * g.out_width + x) * c.in.channels + channel);
+        }
+    }
+}
+
 // Each channel by itself, at least PANEL of them. weight: [taps, channels], bias: [channels].
 void convolve_depthwise(const Convolution& c) {
     const Geometry& g = c.geometry;
     const std::vector<float> zeros(c.in.channels);
 #pragma omp parallel for
-    for (int64_t row = 0; row < c.in.count * g.out_height; row++) {
-        std::vector<const float*> taps(g.out_width * c.taps);
-        look_up(c, c.in[row / g.out_height], zeros.data(), row % g.out_height, 0, g.out_width, taps.data());
-        for (int64_t next = 0; next < c.in.channels; next += PANEL) {
-            // The last panel computes some channels of the one before a second time.
-            const int64_t channel = std::min(next, c.in.channels - PANEL);
-            for (int64_t x = 0, pixels; x < g.out_width; x += pixels) {
-                pixels = x + DEPTHWISE_PIXELS <= g.out_width ? DEPTHWISE_PIXELS : 1;
-                const auto compute = pixels == 1 ? depthwise_tile<1> : depthwise_tile<DEPTHWISE_PIXELS>;
-                compute(c, channel, taps.data() + x * c.taps, (row * g.out_width + x) * c.in.channels + channel);
+    for (int64_t row = 0; row < c.in.count * g.out_height; row++)
+        depthwise_row(c, lines_of(c, c.in[row / g.out_height], row % g.out_height), zeros.data(), row);
+}
+
+// The rows that `expand` computes of one picture, of which the last `kept` are there.
+class Rows {
+  public:
+    Rows(const Convolution& expand, const float* picture, int64_t kept)
+        : row_(expand), picture_(picture), kept_(kept), size_(expand.in.width * expand.geometry.out_channels),
+          floats_(kept * size_), zeros_(expand.depth) {
+        row_.geometry.out_height = row_.in.count = row_.in.height = 1;
+    }
+
+    // Row `number`, after the rows before it from `first` on.
+    const float* get(int64_t first, int64_t number) {
+        for (next_ = std::max(next_, first); next_ <= number; next_++) {
+            row_.in.data = picture_ + next_ * row_.in.width * row_.in.channels;
+            row_.out = place(next_);
+            block(row_, 0, 0, row_.in.width, zeros_.data());
+        }
+        return place(number);
+    }
+
+  private:
+    float* place(int64_t number) { return floats_.data() + number % kept_ * size_; }
+
+    Convolution row_;
+    const float* picture_;
+    int64_t kept_, size_, next_ = 0;
+    std::vector<float> floats_, zeros_;
+};
+
+// Depthwise, of what `expand`, a convolution with one tap, gives: its rows are computed as they are needed, and are read
+// from the second-level cache.
+void convolve_expanded(const Convolution& expand, const Convolution& c) {
+    const Geometry& g = c.geometry;
+    const std::vector<float> zeros(c.in.channels);
+    const int64_t reach = (g.kernel_height - 1) * g.dilation_y + 1;
+    const int64_t parts = std::min<int64_t>(g.out_height, omp_get_max_threads());
+#pragma omp parallel for collapse(2)
+    for (int64_t number = 0; number < c.in.count; number++)
+        for (int64_t part = 0; part < parts; part++) {
+            Rows rows(expand, expand.in[number], reach);
+            for (int64_t y = g.out_height * part / parts; y < g.out_height * (part + 1) / parts; y++) {
+                std::vector<const float*> lines(g.kernel_height);
+                const int64_t first = y * g.stride_y - g.top;
+                for (int64_t i = 0; i < g.kernel_height; i++) {
+                    const int64_t row = first + i * g.dilation_y;
+                    if (row >= 0 && row < c.in.height) lines[i] = rows.get(std::max<int64_t>(first, 0), row);
+                }
+                depthwise_row(c, lines, zeros.data(), number * g.out_height + y);
             }
         }
-    }
 }
 
 template <typename T>
@@ -235,26 +301,44 @@ T* data_of(AtenTensorHandle tensor) {
     return aoti_torch_get_data_ptr(tensor, &data) ? nullptr : static_cast<T*>(data);
 }
 
-int32_t run(void (*convolution)(const Convolution&), AtenTensorHandle picture, AtenTensorHandle weight, AtenTensorHandle bias,
-            const AtenTensorHandle* other, const int64_t* geometry, double low, double high, AtenTensorHandle* made) {
-    int64_t* in = nullptr;
-    if (const int32_t failed = aoti_torch_get_sizes(picture, &in)) return failed;
-    const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
-    const int64_t sizes[] = {in[0], g.out_height, g.out_width, g.out_channels};
+// [count, height, width, channels] of a new tensor.
+int32_t make(int64_t count, const Geometry& g, AtenTensorHandle* made) {
+    const int64_t sizes[] = {count, g.out_height, g.out_width, g.out_channels};
     const int64_t strides[] = {sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1};
-    if (const int32_t failed = aoti_torch_empty_strided(4, sizes, strides, aoti_torch_dtype_float32(),
-                                                        aoti_torch_device_type_cpu(), 0, made))
-        return failed;
-    convolution({{data_of<const float>(picture), in[0], in[1], in[2], in[3]},
-                 g,
-                 g.kernel_height * g.kernel_width,
-                 in[3] / g.groups,
-                 g.out_channels / g.groups,
-                 data_of<const float>(weight),
-                 data_of<const float>(bias),
-                 other ? data_of<const float>(*other) : nullptr,
-                 data_of<float>(*made),
-                 {splat(static_cast<float>(low)), splat(static_cast<float>(high))}});
+    return aoti_torch_empty_strided(4, sizes, strides, aoti_torch_dtype_float32(), aoti_torch_device_type_cpu(), 0, made);
+}
+
+struct Arguments {
+    AtenTensorHandle weight, bias;
+    const AtenTensorHandle* other;
+    const int64_t* geometry;
+    double low, high;
+};
+
+Convolution convolution_of(const Picture& in, const Arguments& a, float* out) {
+    const Geometry& g = *reinterpret_cast<const Geometry*>(a.geometry);
+    return {in,
+            g,
+            g.kernel_height * g.kernel_width,
+            in.channels / g.groups,
+            g.out_channels / g.groups,
+            data_of<const float>(a.weight),
+            data_of<const float>(a.bias),
+            a.other ? data_of<const float>(*a.other) : nullptr,
+            out,
+            {splat(static_cast<float>(a.low)), splat(static_cast<float>(a.high))}};
+}
+
+Picture picture_of(AtenTensorHandle tensor) {
+    int64_t* sizes = nullptr;
+    aoti_torch_get_sizes(tensor, &sizes);
+    return {data_of<const float>(tensor), sizes[0], sizes[1], sizes[2], sizes[3]};
+}
+
+int32_t run(void (*convolution)(const Convolution&), AtenTensorHandle picture, const Arguments& arguments, AtenTensorHandle* made) {
+    const Picture in = picture_of(picture);
+    if (const int32_t failed = make(in.count, *reinterpret_cast<const Geometry*>(arguments.geometry), made)) return failed;
+    convolution(convolution_of(in, arguments, data_of<float>(*made)));
     return 0;
 }
 
@@ -266,11 +350,25 @@ int32_t run(void (*convolution)(const Convolution&), AtenTensorHandle picture, A
 EXPORTED int32_t aoti_torch_cpu_packed_convolution(AtenTensorHandle picture, AtenTensorHandle weight, AtenTensorHandle bias,
                                                    AtenTensorHandle* other, const int64_t* geometry, int64_t, double low,
                                                    double high, AtenTensorHandle* made) {
-    return run(convolve, picture, weight, bias, other, geometry, low, high, made);
+    return run(convolve, picture, {weight, bias, other, geometry, low, high}, made);
 }
 
 EXPORTED int32_t aoti_torch_cpu_packed_depthwise(AtenTensorHandle picture, AtenTensorHandle weight, AtenTensorHandle bias,
                                                  AtenTensorHandle* other, const int64_t* geometry, int64_t, double low,
                                                  double high, AtenTensorHandle* made) {
-    return run(convolve_depthwise, picture, weight, bias, other, geometry, low, high, made);
+    return run(convolve_depthwise, picture, {weight, bias, other, geometry, low, high}, made);
+}
+
+EXPORTED int32_t aoti_torch_cpu_packed_expanded(AtenTensorHandle picture, AtenTensorHandle expand_weight,
+                                                AtenTensorHandle expand_bias, const int64_t* expand_geometry, int64_t,
+                                                double expand_low, double expand_high, AtenTensorHandle weight,
+                                                AtenTensorHandle bias, AtenTensorHandle* other, const int64_t* geometry, int64_t,
+                                                double low, double high, AtenTensorHandle* made) {
+    const Picture in = picture_of(picture);
+    const Geometry& between = *reinterpret_cast<const Geometry*>(expand_geometry);
+    if (const int32_t failed = make(in.count, *reinterpret_cast<const Geometry*>(geometry), made)) return failed;
+    const Convolution expand = convolution_of(in, {expand_weight, expand_bias, nullptr, expand_geometry, expand_low, expand_high}, nullptr);
+    const Picture rows{nullptr, in.count, in.height, in.width, between.out_channels};
+    convolve_expanded(expand, convolution_of(rows, {weight, bias, other, geometry, low, high}, data_of<float>(*made)));
+    return 0;
 }

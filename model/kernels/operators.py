@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import conv2d, pad
@@ -9,12 +10,15 @@ from torch.nn.functional import conv2d, pad
 PANEL = 16
 """The channels that a tile of kernels.cpp computes at once."""
 
-_SCHEMA = "(Tensor picture, Tensor weight, Tensor bias, Tensor? other, int[] geometry, float low, float high) -> Tensor"
-# As torch's own shims: aoti_torch/generated/c_shim_cpu.h.
-_ARGUMENTS = (
-    "AtenTensorHandle picture, AtenTensorHandle weight, AtenTensorHandle bias, AtenTensorHandle* other, "
-    "const int64_t* geometry, int64_t geometry_len_, double low, double high, AtenTensorHandle* ret0"
-)
+_LAYER = "Tensor weight, Tensor bias, Tensor? other, int[] geometry, float low, float high"
+_EXPAND = "Tensor expand_weight, Tensor expand_bias, int[] expand_geometry, float expand_low, float expand_high"
+_IN_C = {
+    "Tensor": "AtenTensorHandle {0}",
+    "Optional[Tensor]": "AtenTensorHandle* {0}",
+    "List[int]": "const int64_t* {0}, int64_t {0}_len_",
+    "float": "double {0}",
+}
+"""How Inductor passes an argument; as aoti_torch/generated/c_shim_cpu.h."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ def pack_depthwise(weight: torch.Tensor) -> torch.Tensor:
     return weight.flatten(1).t().contiguous()
 
 
-@torch.library.custom_op("kindling::packed_convolution", mutates_args=(), schema=_SCHEMA)
+@torch.library.custom_op(
+    "kindling::packed_convolution", mutates_args=(), schema=f"(Tensor picture, {_LAYER}) -> Tensor"
+)
 def packed_convolution(  # noqa: PLR0913, PLR0917 - the schema
     picture: torch.Tensor,
     weight: torch.Tensor,
@@ -77,7 +83,7 @@ def packed_convolution(  # noqa: PLR0913, PLR0917 - the schema
     return _convolved(picture, plain, bias.flatten(1)[:, :there].reshape(-1), other, g).clamp(low, high)
 
 
-@torch.library.custom_op("kindling::packed_depthwise", mutates_args=(), schema=_SCHEMA)
+@torch.library.custom_op("kindling::packed_depthwise", mutates_args=(), schema=f"(Tensor picture, {_LAYER}) -> Tensor")
 def packed_depthwise(  # noqa: PLR0913, PLR0917 - the schema
     picture: torch.Tensor,
     weight: torch.Tensor,
@@ -92,10 +98,34 @@ def packed_depthwise(  # noqa: PLR0913, PLR0917 - the schema
     return _convolved(picture, weight.t().reshape(-1, 1, *g.kernel), bias, other, g).clamp(low, high)
 
 
+@torch.library.custom_op(
+    "kindling::packed_expanded", mutates_args=(), schema=f"(Tensor picture, {_EXPAND}, {_LAYER}) -> Tensor"
+)
+def packed_expanded(  # noqa: PLR0913, PLR0917 - the schema
+    picture: torch.Tensor,
+    expand_weight: torch.Tensor,
+    expand_bias: torch.Tensor,
+    expand_geometry: Sequence[int],
+    expand_low: float,
+    expand_high: float,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    other: torch.Tensor | None,
+    geometry: Sequence[int],
+    low: float,
+    high: float,
+) -> torch.Tensor:
+    """`packed_depthwise` of what `packed_convolution` with one tap gives, which is never whole in memory."""
+    between = packed_convolution(picture, expand_weight, expand_bias, None, expand_geometry, expand_low, expand_high)
+    found: torch.Tensor = packed_depthwise(between, weight, bias, other, geometry, low, high)
+    return found
+
+
 @packed_convolution.register_fake
 @packed_depthwise.register_fake
-def _shaped(picture: torch.Tensor, *rest: object) -> torch.Tensor:
-    g = Geometry.of(rest[3])  # type: ignore[arg-type]
+@packed_expanded.register_fake
+def _shaped(picture: torch.Tensor, *rest: Any) -> torch.Tensor:
+    g = Geometry.of(rest[-3])
     return picture.new_empty(picture.shape[0], *g.out_size, g.out_channels)
 
 
@@ -111,8 +141,16 @@ def _convolved(
     return found if other is None else found + other
 
 
+def _declared(operator: Any) -> list[str]:
+    schema = operator._schema  # noqa: SLF001 - it has no public name
+    arguments = (_IN_C[str(each.type)].format(each.name) for each in schema.arguments)
+    name = schema.name.partition("::")[2]
+    return [f"AOTITorchError aoti_torch_cpu_{name}({', '.join(arguments)}, AtenTensorHandle* ret0)"]
+
+
+_ours = torch.ops.kindling
 SHIMS = {
-    torch.ops.kindling.packed_convolution.default: [f"AOTITorchError aoti_torch_cpu_packed_convolution({_ARGUMENTS})"],
-    torch.ops.kindling.packed_depthwise.default: [f"AOTITorchError aoti_torch_cpu_packed_depthwise({_ARGUMENTS})"],
+    each: _declared(each)
+    for each in (_ours.packed_convolution.default, _ours.packed_depthwise.default, _ours.packed_expanded.default)
 }
-"""For Inductor's option `aot_inductor.custom_ops_to_c_shims`."""
+"""The C function of each operator, for Inductor's option `aot_inductor.custom_ops_to_c_shims`."""

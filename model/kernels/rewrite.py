@@ -11,6 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from model.kernels.expansion import join_expansions
 from model.kernels.layer import Layer, arguments, constant, is_float32, with_neighbours
 from model.kernels.operators import PANEL, Geometry, pack, pack_bias, pack_depthwise
 
@@ -33,6 +34,7 @@ def rewritten(program: ExportedProgram) -> GraphModule:
         elif node.target is aten.linear.default:
             rewriter.rewrite_linear(node)
     graph_module.graph.eliminate_dead_code()
+    join_expansions(graph_module)
     graph_module.recompile()
     return graph_module
 

@@ -5,8 +5,10 @@ import itertools
 import math
 import random
 import subprocess
-from collections.abc import Callable
-from ctypes import POINTER, c_double, c_int32, c_int64, c_void_p
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import c_double, c_int32, c_int64, c_void_p
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ from model.kernels.operators import (
     pack_depthwise,
     packed_convolution,
     packed_depthwise,
+    packed_expanded,
 )
 from service.runtime import cpu
 from service.runtime.engine import aoti_abi
 
+TORCH_CPU = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+LIBTORCH = aoti_abi.bind_torch(ctypes.CDLL(str(TORCH_CPU)))
 SOURCE = Path(model.kernels.__file__).with_name("kernels.cpp")
 FLAGS = {"x86-64": set(), "x86-64-v3": cpu.X86_64_V3, "x86-64-v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
 """What the compiler may use, and /proc/cpuinfo's flags for it: vectors of 4, 8 and 16 numbers."""
@@ -56,8 +61,6 @@ CHANNELS = [
 DEPTHWISE = [16, 24, 72, 130]
 PICTURES = [(1, 1, 1), (1, 7, 7), (2, 13, 9), (3, 4, 21)]
 
-Compute = Callable[..., torch.Tensor]
-
 
 @pytest.fixture(scope="module", params=FLAGS)
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
@@ -67,48 +70,62 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     warnings = ("-Wall", "-Wextra", "-Werror")
     flags = ("-std=c++17", "-O2", "-fopenmp", "-shared", "-fPIC", f"-march={request.param}", *warnings)
     # Libtorch keeps the tensors here.
-    torch_cpu = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    subprocess.run(["g++", *flags, str(SOURCE), str(torch_cpu), "-o", str(built)], check=True)
+    subprocess.run(["g++", *flags, str(SOURCE), str(TORCH_CPU), "-o", str(built)], check=True)
     return ctypes.CDLL(str(built))
 
 
-def _compute(
-    kernels: ctypes.CDLL, name: str, tensors: list[torch.Tensor | None], geometry: Geometry, bounds: tuple[float, float]
-) -> torch.Tensor:
+Tensors = list[torch.Tensor | None]
+Bounds = tuple[float, float]
+ANY = (-math.inf, math.inf)
+
+
+def _compute(kernels: ctypes.CDLL, name: str, tensors: Tensors, geometry: Geometry, bounds: Bounds) -> torch.Tensor:
     """The result of one of the kernels; `tensors` are picture, weight, bias and other."""
-    library = aoti_abi.bind_torch(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")))
-    handles = [None if each is None else _handle(library, each) for each in tensors]
-    numbers = (c_int64 * 12)(*geometry.numbers)
-    made = c_void_p()
-    function = getattr(kernels, f"aoti_torch_cpu_packed_{name}")
-    function.argtypes = [
-        *[c_void_p] * 3,
-        POINTER(c_void_p),
-        POINTER(c_int64),
-        c_int64,
-        c_double,
-        c_double,
-        POINTER(c_void_p),
-    ]
-    other = None if handles[3] is None else ctypes.byref(handles[3])
-    assert function(*handles[:3], other, numbers, len(numbers), *bounds, ctypes.byref(made)) == 0
-    address = c_void_p()
-    assert library.aoti_torch_get_data_ptr(made, ctypes.byref(address)) == 0
-    picture = tensors[0]
-    assert picture is not None
-    shape = (len(picture), *geometry.out_size, geometry.out_channels)
-    raw = ctypes.string_at(address.value or 0, 4 * math.prod(shape))
-    for each in (*handles, made):
+    with _handles(*tensors) as (picture, *layer):
+        made = _call(kernels, name, picture, _layer(layer, geometry, bounds))
+    assert tensors[0] is not None
+    return _taken(made, (len(tensors[0]), *geometry.out_size, geometry.out_channels))
+
+
+@contextmanager
+def _handles(*tensors: torch.Tensor | None) -> Iterator[list[c_void_p | None]]:
+    handles = [None if each is None else _handle(each) for each in tensors]
+    yield handles
+    for each in handles:
         if each is not None:
-            library.aoti_torch_delete_tensor_object(each)
+            LIBTORCH.aoti_torch_delete_tensor_object(each)
+
+
+def _layer(handles: list[c_void_p | None], geometry: Geometry, bounds: Bounds) -> list[Any]:
+    weight, bias, other = handles
+    added = None if other is None else ctypes.byref(other)
+    return [weight, bias, added, *_numbers(geometry), *map(c_double, bounds)]
+
+
+def _numbers(geometry: Geometry) -> tuple[Any, c_int64]:
+    return (c_int64 * 12)(*geometry.numbers), c_int64(12)
+
+
+def _call(kernels: ctypes.CDLL, name: str, picture: c_void_p | None, arguments: list[Any]) -> c_void_p:
+    made = c_void_p()
+    assert getattr(kernels, f"aoti_torch_cpu_packed_{name}")(picture, *arguments, ctypes.byref(made)) == 0
+    return made
+
+
+def _taken(handle: c_void_p, shape: tuple[int, ...]) -> torch.Tensor:
+    """A copy of the tensor, which is deleted."""
+    address = c_void_p()
+    assert LIBTORCH.aoti_torch_get_data_ptr(handle, ctypes.byref(address)) == 0
+    raw = ctypes.string_at(address.value or 0, 4 * math.prod(shape))
+    LIBTORCH.aoti_torch_delete_tensor_object(handle)
     return torch.frombuffer(bytearray(raw), dtype=torch.float32).view(shape)
 
 
-def _handle(library: Any, tensor: torch.Tensor) -> c_void_p:
+def _handle(tensor: torch.Tensor) -> c_void_p:
     assert tensor.is_contiguous()
     handle, numbers = c_void_p(), c_int64 * tensor.dim()
-    dtype: int = library.aoti_torch_dtype_float32()
-    failed = library.aoti_torch_create_tensor_from_blob(
+    dtype: int = LIBTORCH.aoti_torch_dtype_float32()
+    failed = LIBTORCH.aoti_torch_create_tensor_from_blob(
         tensor.data_ptr(), tensor.dim(), numbers(*tensor.shape), numbers(*tensor.stride()), 0, c_int32(dtype), 0, 0,
         ctypes.byref(handle),
     )  # fmt: skip
@@ -125,6 +142,10 @@ def _geometry(shape: Any, channels: tuple[int, int, int], picture: tuple[int, in
     if min(size) < 1:
         return None
     return Geometry(kernel, stride, padding, dilation, channels[2], (size[0], size[1]), channels[1])
+
+
+def _with(geometry: Geometry, told: str) -> str:
+    return f"{geometry}: {told}"
 
 
 def _cases(seed: int, channels: list[tuple[int, int, int]]) -> list[tuple[Geometry, int, tuple[int, int, int]]]:
@@ -145,11 +166,11 @@ def test_convolutions(kernels: ctypes.CDLL, threads: int) -> None:
         weight = torch.randn(geometry.out_channels, depth // geometry.groups, *geometry.kernel)
         bias = torch.randn(geometry.out_channels)
         other = torch.randn(count, *geometry.out_size, geometry.out_channels) if number % 2 else None
-        bounds = [(-math.inf, math.inf), (0.0, math.inf), (-0.5, 1.5)][number % 3]
+        bounds = [ANY, (0.0, math.inf), (-0.5, 1.5)][number % 3]
         packed = (pack(weight, geometry.groups), pack_bias(bias, geometry.groups))
         wanted = packed_convolution(picture, *packed, other, geometry.numbers, *bounds)
         found = _compute(kernels, "convolution", [picture, *packed, other], geometry, bounds)
-        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, msg=lambda told, g=geometry: f"{g}: {told}")
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, msg=partial(_with, geometry))
 
 
 def test_depthwise_convolutions(kernels: ctypes.CDLL) -> None:
@@ -161,10 +182,10 @@ def test_depthwise_convolutions(kernels: ctypes.CDLL) -> None:
         picture = torch.randn(count, height, width, channels)
         packed, bias = pack_depthwise(torch.randn(channels, 1, *geometry.kernel)), torch.randn(channels)
         other = torch.randn(count, *geometry.out_size, channels) if number % 2 else None
-        bounds = [(-math.inf, math.inf), (0.0, 6.0)][number % 3 % 2]
+        bounds = [ANY, (0.0, 6.0)][number % 3 % 2]
         wanted = packed_depthwise(picture, packed, bias, other, geometry.numbers, *bounds)
         found = _compute(kernels, "depthwise", [picture, packed, bias, other], geometry, bounds)
-        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, msg=lambda told, g=geometry: f"{g}: {told}")
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, msg=partial(_with, geometry))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -176,3 +197,27 @@ def test_what_is_no_number_stays_one_as_in_pytorch(kernels: ctypes.CDLL, value: 
     wanted = packed_convolution(picture, *packed, None, geometry.numbers, 0.0, 6.0)
     found = _compute(kernels, "convolution", [picture, *packed, None], geometry, (0.0, 6.0))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES[2:], ids=str)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_depthwise_convolution_of_rows_that_are_computed_as_they_are_needed(
+    kernels: ctypes.CDLL, shape: Any, threads: int
+) -> None:
+    torch.manual_seed(threads)
+    ctypes.CDLL(None).omp_set_num_threads(threads)
+    count, height, width, depth, channels = 2, 12, 9, 5, 40
+    expand = _geometry(SHAPES[0], (depth, channels, 1), (count, height, width))
+    geometry = _geometry(shape, (channels, channels, channels), (count, height, width))
+    assert expand
+    assert geometry
+    picture, other = torch.randn(count, height, width, depth), torch.randn(count, *geometry.out_size, channels)
+    first = (pack(torch.randn(channels, depth, 1, 1), 1), pack_bias(torch.randn(channels), 1))
+    second = (pack_depthwise(torch.randn(channels, 1, *geometry.kernel)), torch.randn(channels))
+    wanted = packed_expanded(
+        picture, *first, expand.numbers, 0.0, 6.0, *second, other, geometry.numbers, -1.0, math.inf
+    )
+    with _handles(picture, *first, *second, other) as (handle, weight, bias, *layer):
+        before = [weight, bias, *_numbers(expand), c_double(0), c_double(6)]
+        made = _call(kernels, "expanded", handle, [*before, *_layer(layer, geometry, (-1.0, math.inf))])
+    torch.testing.assert_close(_taken(made, wanted.shape), wanted, atol=1e-4, rtol=1e-4)

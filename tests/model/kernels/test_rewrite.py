@@ -42,7 +42,7 @@ class Block(nn.Module):
         self.activation = activation
         self.is_first = is_first
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, pictures: torch.Tensor) -> Any:
         found = self.norm(self.convolution(pictures))
         return self.activation(found + pictures if self.is_first else pictures + found)
 
@@ -87,7 +87,7 @@ def test_a_convolution_of_each_channel_by_itself(channels: int) -> None:
 
 @pytest.mark.parametrize("amounts", [(1, 1, 1, 1), (0, 1, 0, 1), (2, 0, 3, 1), (0, 0, 1, 2)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_zeros_around_the_picture_are_taken_along(amounts: tuple[int, ...], stride: int) -> None:
+def test_zeros_around_the_picture_are_taken_along(amounts: tuple[int, int, int, int], stride: int) -> None:
     module = nn.Sequential(nn.ZeroPad2d(amounts), nn.Conv2d(3, 8, 3, stride, 1))
     assert _rewritten(module, torch.randn(1, 3, 10, 11)) == {"packed_convolution": 1, "permute": 2}
 
@@ -132,7 +132,7 @@ class Sum(nn.Module):
         self.convolution = nn.Conv2d(4, 4, 3, padding=1)
         self.kind = kind
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, pictures: torch.Tensor) -> Any:
         found = self.convolution(pictures)
         if self.kind == "broadcast":
             return found + pictures.mean((2, 3), keepdim=True)
@@ -166,3 +166,33 @@ def test_what_the_operators_cannot_do_stays(module: nn.Module, inputs: torch.Ten
     found = _rewritten(module, inputs)
     assert found[left] == 1
     assert not set(OURS) & set(found)
+
+
+class Inverted(nn.Module):
+    """As the blocks of MobileNet V2: `between` channels, convolved each by itself."""
+
+    def __init__(self, between: int, kernel: int = 1, *, is_returned: bool = False) -> None:
+        super().__init__()
+        self.expand = nn.Sequential(nn.Conv2d(8, between, kernel), nn.BatchNorm2d(between), nn.ReLU6())
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(between, between, 3, 2, 1, groups=between), nn.BatchNorm2d(between), nn.ReLU6()
+        )
+        self.is_returned = is_returned
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        found = self.expand(pictures)
+        return (self.depthwise(found), found) if self.is_returned else self.depthwise(found)
+
+
+def test_an_expansion_is_computed_by_the_convolution_behind_it() -> None:
+    assert _rewritten(Inverted(96), torch.randn(2, 8, 60, 50)) == {"packed_expanded": 1, "permute": 2}
+
+
+@pytest.mark.parametrize(
+    ("module", "side"),
+    [(Inverted(96), 20), (Inverted(96, 3), 60), (Inverted(96, is_returned=True), 60)],
+    ids=["small", "with more taps", "with a second user"],
+)
+def test_another_expansion_is_computed_by_itself(module: nn.Module, side: int) -> None:
+    found = _rewritten(module, torch.randn(1, 8, side, side))
+    assert (found["packed_convolution"], found["packed_depthwise"]) == (1, 1)
