@@ -1,7 +1,7 @@
 """Fetches an object from S3, or from another store with its protocol: only the one that the AWS SDK's environment names."""
 
+import threading
 import time
-from functools import cache
 from typing import Any
 
 import botocore.session
@@ -21,6 +21,9 @@ FINAL = {
     "InvalidArgument",  # no version id
     "MethodNotAllowed",  # the version is a delete marker
 }  # fmt: skip
+
+_clients: dict[float, Any] = {}  # by the timeout that they are made for
+_making = threading.Lock()
 
 
 def get(bucket: str, key: str, max_bytes: int, timeout_s: float, version: str | None = None) -> bytes:
@@ -43,10 +46,9 @@ def get(bucket: str, key: str, max_bytes: int, timeout_s: float, version: str | 
         hint = ", as a version needs s3:GetObjectVersion" if version and code == "AccessDenied" else ""
         raise kind(f"dataref: the store of s3://{bucket} answers {code}{hint}") from None
     except (BotoCoreError, HTTPError) as fault:
-        if isinstance(
-            fault, NoCredentialsError
-        ):  # credentials are looked up once for each client, and they may come later than the process
-            _client.cache_clear()
+        # Credentials are looked up once for each client, and they may come later than the process.
+        if isinstance(fault, NoCredentialsError):
+            _clients.clear()
         raise NotReady(f"dataref: the store of s3://{bucket} does not answer ({type(fault).__name__})") from None
     if len(body) > max_bytes:
         raise Unprocessable(f"dataref: more than {max_bytes} bytes")
@@ -55,12 +57,23 @@ def get(bucket: str, key: str, max_bytes: int, timeout_s: float, version: str | 
     return body
 
 
-@cache
-def _client(timeout_s: float) -> Any:
-    """The client, for any number of threads.
+def close() -> None:
+    """Close the connections, and forget the credentials; the next call makes a new client. Called while nobody calls `get`."""
+    for client in _clients.values():
+        client.close()
+    _clients.clear()
 
-    The bucket is in the path, not in the host's name. There is only one try, because the event is delivered again.
-    """
+
+def _client(timeout_s: float) -> Any:
+    """The client, for any number of threads."""
+    with _making:
+        client = _clients.get(timeout_s) or _made(timeout_s)
+        _clients[timeout_s] = client
+        return client
+
+
+def _made(timeout_s: float) -> Any:
+    """The bucket is in the path, not in the host's name. There is only one try, because the event is delivered again."""
     config = Config(
         connect_timeout=timeout_s * PATIENCE,
         read_timeout=timeout_s * PATIENCE,

@@ -23,6 +23,7 @@ class Leases:
         self._lease_s = lease_s
         self._process = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._held = 0
+        self._over = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
 
@@ -37,6 +38,12 @@ class Leases:
         finally:
             self._note(-1)
 
+    def stop(self) -> None:
+        """Renew nothing more: a lease that is still held ends with its time."""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
     def _note(self, more: int) -> None:
         with self._changed:
             if self._thread.ident is None:
@@ -47,8 +54,8 @@ class Leases:
     def _renew(self) -> None:
         """Now and then one statement for all leases together, as long as there are any."""
         with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._held)
-                if not self._changed.wait_for(lambda: not self._held, self._lease_s / RENEWALS):
+            while not self._over:
+                self._changed.wait_for(lambda: self._held or self._over)
+                if not self._changed.wait_for(lambda: not self._held or self._over, self._lease_s / RENEWALS):
                     with suppress(NotReady):  # the store has logged why; the next renewal may succeed
                         self._store.renew(self._process, self._lease_s)

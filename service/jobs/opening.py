@@ -16,8 +16,17 @@ PER_RUNNER = 2
 @dataclass(frozen=True)
 class Opened:
     store: JobStore
+    leases: Leases
     work: Work
     delivery: Sink | Embedded | Nobody
+
+    def close(self) -> None:
+        """End what goes on in the background, then close the database."""
+        self.delivery.stop()
+        self.leases.stop()
+        if isinstance(self.delivery, Embedded):
+            self.delivery.join()
+        self.store.close()
 
 
 def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None]) -> Opened:
@@ -33,8 +42,9 @@ def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None]) ->
     """
     assert settings.database_url is not None
     store = JobStore(settings.database_url, settings.job_ttl_s, settings.database_pool_size)
-    work = Work(store, Leases(store), settings.max_result_bytes, ended)
-    return Opened(store, work, _delivery(settings, store, runners))
+    leases = Leases(store)
+    work = Work(store, leases, settings.max_result_bytes, ended)
+    return Opened(store, leases, work, _delivery(settings, store, runners))
 
 
 def _delivery(settings: Settings, store: JobStore, runners: int) -> Sink | Embedded | Nobody:

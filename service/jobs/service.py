@@ -174,6 +174,13 @@ class Jobs:
         if self._opened is not None:
             self._opened.delivery.stop()
 
+    def close(self) -> None:
+        """Close the database and all that uses it. The next call opens it again, with a new owner for its leases."""
+        with self._opening:
+            opened, self._opened, self._reopen_s = self._opened, None, 0.0
+        if opened is not None:
+            opened.close()
+
     def _goes_on(self, job: Job, end: float) -> bool:
         return not (job.is_final or self._waiting.is_over) and time.monotonic() < end
 

@@ -1,5 +1,6 @@
 """Claim check with S3: an event's data come from the store that the SDK's environment names, within DATAREF_ALLOW."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from tests.support.web import Answering, answer, web
 
 PICTURE = png(40, 30)
 MAX_BYTES = 200_000
+SOON_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def shop(moto: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 def _use(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    s3._client.cache_clear()
+    s3.close()
 
 
 def _fetch(url: str, *allowed: str, max_bytes: int = MAX_BYTES) -> bytes:
@@ -221,6 +223,29 @@ def test_nobody_to_ask_with_may_come_later(shop: Store, monkeypatch: pytest.Monk
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     assert _fetch(url, url) == PICTURE
+
+
+def test_a_closed_client_has_left_its_connection_and_forgotten_its_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, connections = [], []
+
+    def keep(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.close_connection = False
+        keys.append(handler.headers["Authorization"].partition("Credential=")[2].partition("/")[0])
+        connections.append(threading.current_thread())
+        answer(handler, PICTURE)
+
+    with web(keep) as found:
+        _use(monkeypatch, {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": found.url()})
+        assert [_fetch("s3://photos/x", "s3://photos/") for _ in range(2)] == [PICTURE] * 2
+        assert connections[0] is connections[1]
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "new")
+        s3.close()
+        connections[0].join(SOON_S)
+        assert not connections[0].is_alive()
+        assert _fetch("s3://photos/x", "s3://photos/") == PICTURE
+        s3.close()
+    assert keys == ["kindling", "kindling", "new"]
 
 
 def _serve(serve: Serve, artifact: Path, found: Store, **settings: str) -> Server:
