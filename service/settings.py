@@ -101,6 +101,9 @@ class Settings:
     aws_lambda_function_memory_size: int = _setting(
         0, "MB of memory (Lambda sets it); Lambda gives one CPU for each 1769 MB; 0: not on Lambda", 0
     )
+    aws_lambda_max_concurrency: int = _setting(
+        1, "processes that share the CPUs, one for each request (Lambda Managed Instances set it)", 1
+    )
     libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
     log_level: str = _setting("info", "debug, info, warning or error")
 

@@ -28,6 +28,7 @@ def plan(artifact: Artifact, settings: Settings) -> Plan:
     cpus = cpu.quota()
     if memory_mb := settings.aws_lambda_function_memory_size:
         cpus = min(cpus, cpu.of_lambda(memory_mb))
+    cpus = max(1, cpus // settings.aws_lambda_max_concurrency)
     threads = settings.run_threads or min(artifact.defaults.threads, cpus)
     return Plan(
         runners=settings.runners or max(1, cpus // threads),

@@ -1,13 +1,15 @@
 """AWS Lambda's Runtime API, and the real awslambdaric that asks it for events (docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html)."""
 
 import json
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,6 +20,7 @@ API = "/2018-06-01/runtime"
 HANDLER = "service.cloud.aws_lambda.handler"
 # As the real one refuses a response: "Exceeded maximum allowed payload size (6291556 bytes)".
 MAX_RESPONSE_BYTES = 6_291_556
+ERRORS = {f"{API}/init/error": "init_error", f"{API}/restore/error": "restore_error"}
 DEADLINE_S = 60.0
 
 
@@ -44,12 +47,24 @@ class Outcome:
 
 @dataclass
 class RuntimeApi:
-    """`polled_s` is when the first `next` came, on the clock of `time.perf_counter`; `init_error` comes in its place."""
+    """`polled_s` is when the first `next` came, on the clock of `time.perf_counter`; `init_error` comes in its place.
+
+    With SnapStart, `snapshot` is when the function may be copied, and it goes on when the test sets `restored`.
+
+    Attributes:
+        asked: what the function asked for or told, in order, without the ids of events.
+        error_type: what a failed init phase or a failed hook is called in the header.
+    """
 
     port: int
     polled: threading.Event = field(default_factory=threading.Event)
     polled_s: float = 0.0
     init_error: dict[str, Any] | None = None
+    snapshot: threading.Event = field(default_factory=threading.Event)
+    restored: threading.Event = field(default_factory=threading.Event)
+    restore_error: dict[str, Any] | None = None
+    error_type: str = ""
+    asked: list[str] = field(default_factory=list)
     events: "queue.Queue[tuple[str, bytes] | None]" = field(default_factory=queue.Queue)
     outcomes: "queue.Queue[tuple[str, Outcome]]" = field(default_factory=queue.Queue)
     _count: int = 0
@@ -67,6 +82,19 @@ class RuntimeApi:
         assert answered == request_id
         return outcome
 
+    def note_poll(self) -> None:
+        """An event is asked for."""
+        if not self.polled.is_set():
+            self.polled_s = time.perf_counter()
+            self.polled.set()
+
+    def note_fault(self, kind: str, error_type: str, body: bytes) -> None:
+        """The init phase, or a hook, has failed."""
+        self.asked.append(kind)
+        self.error_type = error_type
+        setattr(self, kind, json.loads(body))
+        self.polled.set()
+
 
 @contextmanager
 def runtime_api(host: str = HOST) -> Iterator[RuntimeApi]:
@@ -76,10 +104,14 @@ def runtime_api(host: str = HOST) -> Iterator[RuntimeApi]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            api.asked.append(self.path.removeprefix(f"{API}/"))
+            if self.path == f"{API}/restore/next":
+                api.snapshot.set()
+                api.restored.wait(DEADLINE_S)
+                self._answer(200)
+                return
             assert self.path == f"{API}/invocation/next"
-            if not api.polled.is_set():
-                api.polled_s = time.perf_counter()
-                api.polled.set()
+            api.note_poll()
             if (found := api.events.get()) is None:
                 self.close_connection = True
                 return
@@ -92,10 +124,9 @@ def runtime_api(host: str = HOST) -> Iterator[RuntimeApi]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.path == f"{API}/init/error":
-                api.init_error = json.loads(body)
+            if self.path in ERRORS:
                 self._answer(202)
-                api.polled.set()
+                api.note_fault(ERRORS[self.path], self.headers["Lambda-Runtime-Function-Error-Type"], body)
                 return
             _, request_id, kind = self.path.removeprefix(API).rsplit("/", 2)
             if len(body) > MAX_RESPONSE_BYTES:
@@ -136,16 +167,18 @@ def runtime_api(host: str = HOST) -> Iterator[RuntimeApi]:
 def function(
     api: RuntimeApi, environ: Mapping[str, str], log: Any = None, handler: str = HANDLER
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """The real awslambdaric in a process of its own, which is gone at the end."""
+    """The real awslambdaric in a process of its own, which is gone at the end, with those that it has started."""
     process = subprocess.Popen(
         [sys.executable, "-m", "awslambdaric", handler],
         env={"AWS_LAMBDA_RUNTIME_API": api.address, **environ},
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
+        process_group=0,
     )
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
