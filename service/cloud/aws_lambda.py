@@ -19,6 +19,7 @@ from awslambdaric.lambda_runtime_marshaller import to_json
 from werkzeug.wrappers import Response
 
 from service import cloud, events
+from service.cloud import snapshot
 from service.cloud.startup import start
 from service.settings import Settings
 
@@ -33,6 +34,7 @@ KNOWN = "SNS, EventBridge, S3"
 
 settings = Settings.from_env()
 app = start(settings)
+snapshot.register(app)
 
 _respond = make_lambda_handler(app, binary_support=True, non_binary_content_type_prefixes=TEXT)
 

@@ -96,6 +96,15 @@ class Database:
             raise sa.exc.InvalidatePoolError from fault
 
 
+def import_driver(url: str) -> None:
+    """Import what the database at `url` needs; nothing is connected.
+
+    Raises:
+        StoreError: the URL cannot be used.
+    """
+    _parse(url).get_dialect().import_dbapi()
+
+
 def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cfnlint.decode import decode
 
 from service.events.codec import REPLIES, REQUESTED
@@ -15,6 +16,7 @@ from tests.support.serving import ROOT
 
 AWS = ROOT / "service" / "cloud" / "aws"
 FILES = sorted(AWS.glob("*.yaml"))
+PARAMETER = re.compile(r"  SnapStart:\n(?:    .*\n)+")
 
 
 def _resources(name: str) -> Any:
@@ -35,6 +37,46 @@ def test_cfn_lint_finds_nothing() -> None:
         [Path(sys.executable).with_name("cfn-lint"), *FILES], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def _lint(folder: Path, text: str) -> str:
+    file = folder / "template.yaml"
+    file.write_text(text)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), file], capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+def test_a_snapshot_is_an_option_and_belongs_to_a_version(tmp_path: Path, function: Any) -> None:
+    text = (AWS / "template.yaml").read_text()
+    parameter = decode(str(AWS / "template.yaml"))[0]["Parameters"]["SnapStart"]
+    assert (parameter["Default"], parameter["AllowedValues"]) == ("None", ["None", "PublishedVersions"])
+    assert function["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
+    # A new version for whatever is in a snapshot, invoked by its alias.
+    assert (function["AutoPublishAlias"], function["AutoPublishAliasAllProperties"]) == ("live", True)
+    assert "!Ref Function.Alias" in text
+    # docs.aws.amazon.com/lambda/latest/dg/snapstart.html
+    assert not function.keys() & {"ProvisionedConcurrencyConfig", "FileSystemConfigs", "EphemeralStorage"}
+    on = text.replace("ApplyOn: !Ref SnapStart", "ApplyOn: PublishedVersions").replace(PARAMETER.findall(text)[0], "")
+    assert on != text
+    assert _lint(tmp_path, on) == ""
+    assert "W2530" in _lint(tmp_path, on.replace("AutoPublishAlias: live", ""))
+
+
+def test_the_part_for_managed_instances_fits_the_template_and_the_memory(tmp_path: Path, function: Any) -> None:
+    """What docs/aws-lambda.md says to write instead of the function's memory."""
+    docs = (ROOT / "docs" / "aws-lambda.md").read_text()
+    (part,) = re.findall(r"```yaml\n(.*?)```", docs, re.DOTALL)
+    instead = f"      MemorySize: {function['MemorySize']}\n"
+    text = (AWS / "template.yaml").read_text()
+    assert instead in text
+    assert _lint(tmp_path, text.replace(instead, part)) == ""
+    assert "PerMaxConcurrency" in _lint(tmp_path, text.replace(instead, part.replace("PerExecutionEnvironment", "Per")))
+    given = yaml.safe_load(part)
+    config = given["CapacityProviderConfig"]
+    vcpus = given["MemorySize"] / 1024 / config["ExecutionEnvironmentMemoryGiBPerVCpu"]
+    assert config["PerExecutionEnvironmentMaxConcurrency"] == vcpus
 
 
 def test_every_environment_variable_is_a_setting(function: Any) -> None:

@@ -56,6 +56,19 @@ def running(environ: Mapping[str, str], log_file: Path, handler: str = HANDLER) 
             yield Function(api, process.pid, log_file, api.polled_s - began_s)
 
 
+@contextmanager
+def snapshotted(environ: Mapping[str, str], log_file: Path, handler: str = HANDLER) -> Iterator[Function]:
+    """The function with SnapStart, as it is in the snapshot; it goes on when the test sets `api.restored`."""
+    with runtime_api() as api, log_file.open("wb") as log:
+        began_s = time.perf_counter()
+        with function(api, {**environ, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, log, handler) as process:
+            assert api.snapshot.wait(DEADLINE_S), log_file.read_text()
+            try:
+                yield Function(api, process.pid, log_file, time.perf_counter() - began_s)
+            finally:
+                api.restored.set()
+
+
 def http_event(version: str, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 
