@@ -1,6 +1,9 @@
 """Convolutions and matrix products of our own, for compiled models that run without libtorch.
 
-kernels.cpp    what they compute, built into the artifact's runtime library
+convolution.h  what they are, in C++, and how the taps of a pixel are found
+dense.cpp      convolutions of all channels by all, and matrix products
+depthwise.cpp  convolutions of each channel by itself
+shims.cpp      what Inductor calls
 operators.py   the same for PyTorch: operators with packed weights
 layer.py       one layer of a graph, with what its operator computes besides
 expansion.py   two layers of a graph that become one operator

@@ -1,4 +1,4 @@
-"""The operators of kernels.cpp for PyTorch: how weights are packed, what is computed, and how Inductor calls the kernel."""
+"""The operators of convolution.h for PyTorch: how weights are packed, what is computed, and how Inductor calls the kernel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import conv2d, pad
 
 PANEL = 16
-"""The channels that a tile of kernels.cpp computes at once."""
+"""The channels that a tile of dense.cpp computes at once."""
 
 _LAYER = "Tensor weight, Tensor bias, Tensor? other, int[] geometry, float low, float high"
 _EXPAND = "Tensor expand_weight, Tensor expand_bias, int[] expand_geometry, float expand_low, float expand_high"
@@ -35,7 +35,7 @@ class Geometry:
 
     @property
     def numbers(self) -> list[int]:
-        """As kernels.cpp reads them."""
+        """As convolution.h reads them."""
         pairs = (self.kernel, self.stride, self.padding, self.dilation)
         return [*(each for pair in pairs for each in pair), self.groups, *self.out_size, self.out_channels]
 

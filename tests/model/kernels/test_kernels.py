@@ -1,4 +1,4 @@
-"""kernels.cpp, compiled for several CPUs, computes what operators.py says in PyTorch."""
+"""The kernels, compiled for several CPUs, compute what operators.py says in PyTorch."""
 
 import ctypes
 import itertools
@@ -31,7 +31,7 @@ from service.runtime.engine import aoti_abi
 
 TORCH_CPU = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
 LIBTORCH = aoti_abi.bind_torch(ctypes.CDLL(str(TORCH_CPU)))
-SOURCE = Path(model.kernels.__file__).with_name("kernels.cpp")
+SOURCES = sorted(Path(model.kernels.__file__).parent.glob("*.cpp"))
 FLAGS = {"x86-64": set(), "x86-64-v3": cpu.X86_64_V3, "x86-64-v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
 """What the compiler may use, and /proc/cpuinfo's flags for it: vectors of 4, 8 and 16 numbers."""
 
@@ -70,7 +70,9 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     warnings = ("-Wall", "-Wextra", "-Werror")
     flags = ("-std=c++17", "-O2", "-fopenmp", "-shared", "-fPIC", f"-march={request.param}", *warnings)
     # Libtorch keeps the tensors here.
-    subprocess.run(["g++", *flags, str(SOURCE), str(TORCH_CPU), "-o", str(built)], check=True)
+    headers = Path(torch.__file__).parent / "include"
+    command = ["g++", *flags, "-isystem", str(headers), *map(str, SOURCES), str(TORCH_CPU), "-o", str(built)]
+    subprocess.run(command, check=True)
     return ctypes.CDLL(str(built))
 
 
