@@ -105,6 +105,9 @@ class Settings:
         1, "processes that share the CPUs, one for each request (Lambda Managed Instances set it)", 1
     )
     libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
+    onnxruntime_dir: Path | None = _setting(
+        None, "folder of libonnxruntime.so; unset: beside the installed onnxruntime"
+    )
     log_level: str = _setting("info", "debug, info, warning or error")
 
     @classmethod

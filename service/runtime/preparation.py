@@ -35,6 +35,7 @@ def plan(artifact: Artifact, settings: Settings) -> Plan:
         threads=threads,
         max_batch_size=settings.max_batch_size or artifact.defaults.max_batch_size,
         libtorch_dir=settings.libtorch_dir,
+        onnxruntime_dir=settings.onnxruntime_dir,
     )
 
 

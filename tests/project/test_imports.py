@@ -51,8 +51,8 @@ def test_importing_one_module_leaves_torch_and_numpy_out(module: str) -> None:
     assert not modules & {"torch", "torchvision", "numpy", "onnxruntime"}
 
 
-def test_answering_with_aoti_leaves_torch_and_numpy_out(tiny_aoti: Path) -> None:
-    modules = _modules(ASK, str(tiny_aoti))
+def test_answering_leaves_torch_and_numpy_out(tiny: Path) -> None:
+    modules = _modules(ASK, str(tiny))
     assert "flask" in modules
     assert not modules & {"torch", "torchvision", "numpy", "onnxruntime"}
 
@@ -66,12 +66,6 @@ def test_the_function_on_lambda_leaves_out_what_only_some_events_need(tiny_aoti:
     )
     assert modules >= {"flask", "apig_wsgi"}
     assert not modules & {"torch", "torchvision", "numpy", "onnxruntime", "gunicorn", "cloudevents", "sqlalchemy"}
-
-
-def test_answering_with_onnx_leaves_torch_out(tiny_onnx: Path) -> None:
-    modules = _modules(ASK, str(tiny_onnx))
-    assert modules >= {"flask", "numpy", "onnxruntime"}
-    assert not modules & {"torch", "torchvision"}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ interface.py  Engine, and the Plan by which it is loaded
 loading.py    an artifact's engine, loaded; only the one that it needs is imported
 aoti.py       AOTInductor: the compiled library, through its C ABI
 aoti_abi.py   that C ABI: declarations only
-onnx.py       ONNX Runtime
+onnx.py       ONNX Runtime, through its C ABI
+onnx_abi.py   that C ABI: declarations only
 memory.py     what glibc and the kernel are told about this process's memory
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.runtime.engine import aoti, aoti_abi, interface, loading, memory, onnx
+    from service.runtime.engine import aoti, aoti_abi, interface, loading, memory, onnx, onnx_abi
 
-__all__ = ["aoti", "aoti_abi", "interface", "loading", "memory", "onnx"]
+__all__ = ["aoti", "aoti_abi", "interface", "loading", "memory", "onnx", "onnx_abi"]
 __getattr__ = files_of(__name__)

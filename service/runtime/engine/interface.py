@@ -35,3 +35,4 @@ class Plan:
     threads: int
     max_batch_size: int
     libtorch_dir: Path | None = None
+    onnxruntime_dir: Path | None = None

@@ -1,6 +1,5 @@
 """Load the engine of an artifact: first its libraries, then the model."""
 
-import importlib
 import os
 import threading
 
@@ -36,10 +35,7 @@ def prepare(artifact: Artifact, how: Plan) -> None:
         if artifact.engine == "aoti":
             engine.aoti.open_libraries(artifact, how)
         else:
-            # Without this numpy's OpenBLAS, which is not used here, starts a thread for each core.
-            os.environ["OPENBLAS_NUM_THREADS"] = "1"
-            # Importing ONNX Runtime starts a thread, so `load` imports it, after the fork.
-            importlib.import_module("numpy")
+            engine.onnx.open_library(artifact, how)
 
 
 def load(artifact: Artifact, how: Plan) -> Engine:
