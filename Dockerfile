@@ -6,7 +6,7 @@
 # A tag names another image after each update of Debian or Python; NAME@sha256:DIGEST always names the same image.
 ARG BASE=python:3.11-slim-bookworm
 
-# ---- export: the model, compiled and checked; nothing of PyTorch leaves this stage but libtorch -------------------
+# ---- export: the model, compiled and checked; of the engine only its libraries leave this stage --------------------
 FROM $BASE AS export
 # --reinstall: a slimmed base image may list libc6-dev as installed, but without the files that the linker needs.
 RUN apt-get update && apt-get install -y --no-install-recommends --reinstall g++ libc6-dev && rm -rf /var/lib/apt/lists/*
@@ -27,17 +27,18 @@ ARG ENGINE=aoti
 ARG PRECISION=fp32
 RUN .venv/bin/python -m model export "$MODEL" --engine "$ENGINE" --precision "$PRECISION" --output artifact
 RUN .venv/bin/python -c "import json; print(json.load(open('artifact/artifact.json'))['engine'])" >engine \
-    && mkdir libtorch && if grep -q aoti engine; then .venv/bin/python -m model.libraries libtorch; fi
+    && mkdir libtorch onnxruntime \
+    && if grep -q aoti engine; then folder=libtorch; else folder=onnxruntime; fi \
+    && .venv/bin/python -m model.libraries "$(cat engine)" $folder
 
-# ---- deps: the packages of the engine ---------------------------------------------------------------------------
+# ---- deps: the packages of the service -----------------------------------------------------------------------------
 FROM $BASE AS deps
 WORKDIR /app
-COPY --from=export /app/engine .
-COPY requirements/aoti.txt requirements/onnx.txt requirements/s3.txt requirements/
+COPY requirements/service.txt requirements/s3.txt requirements/
 # s3: for an event's `dataref` in S3
 ARG EXTRA=
 RUN pip install --no-cache-dir --no-compile --no-deps --require-hashes --prefix /packages \
-        --requirement "requirements/$(cat engine).txt" ${EXTRA:+--requirement "requirements/$EXTRA.txt"} \
+        --requirement requirements/service.txt ${EXTRA:+--requirement "requirements/$EXTRA.txt"} \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /packages
 
 # ---- service: what changes least comes first ---------------------------------------------------------------------
@@ -49,11 +50,12 @@ RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
 COPY --from=deps /packages /usr/local
 WORKDIR /app
 COPY --from=export /app/libtorch libtorch
+COPY --from=export /app/onnxruntime onnxruntime
 COPY --from=export /app/artifact artifact
 COPY model/__init__.py model/artifact.py model/
 COPY service service
 # `::` is every IPv6 and IPv4 address, or every IPv4 address where there is no IPv6.
-ENV HOST=:: PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch \
+ENV HOST=:: PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch ONNXRUNTIME_DIR=/app/onnxruntime \
     PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONPATH=/app
 RUN python -m compileall -q --invalidation-mode unchecked-hash model service
 EXPOSE 8080

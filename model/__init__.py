@@ -13,7 +13,7 @@ precision.py  a model in bfloat16
 cpus.py       CPU baselines to compile for
 measure.py    runs the service's own engine, in a process of its own without torch
 pictures.py   real pictures for parity and self-test
-libraries.py  the files of torch that an image without torch needs
+libraries.py  the files of an engine that an image needs
 faults.py     an exception as one line
 progress.py   one line for each long step
 __main__.py   `python -m model export` and `show`

@@ -110,7 +110,6 @@ def _draft(request: Request, model: Model, cpu: CpuSpec, reference: parity.Refer
 
 def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
     """The draft, after its programs are compiled into its folder."""
-    _check_datatypes(draft)
     draft.path.mkdir()
     example = tuple(model.inputs.values())
     module = in_precision(model, request.precision)
@@ -134,12 +133,6 @@ def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
             f"{draft.name} cannot be exported for {draft.engine} ({type(fault).__name__}):\n" + "\n".join(reasons)
         ) from fault
     return replace(draft, programs=tuple(programs))
-
-
-def _check_datatypes(draft: Artifact) -> None:
-    for spec in (*draft.inputs, *draft.outputs):
-        if draft.engine == "onnx" and spec.datatype == "BF16":
-            raise ExportError(f"{spec.name!r} is bfloat16, which ONNX Runtime does not take from Python: --engine aoti")
 
 
 def _replace(new: Path, output: Path) -> None:

@@ -27,9 +27,9 @@ def bom() -> Any:
     return json.loads(docker("run", "--rm", "--network", "none", image))
 
 
-def _locked(python: str) -> dict[str, str]:
+def _locked(file: str, python: str) -> dict[str, str]:
     found = {}
-    for line in (ROOT / "requirements" / f"{ENGINE}.txt").read_text().splitlines():
+    for line in (ROOT / "requirements" / file).read_text().splitlines():
         if pinned := re.match(r"([\w.-]+)==(\S+)(?: ; (.*?))? \\$", line):
             name, version, marker = pinned.groups()
             if not marker or Marker(marker).evaluate({"python_full_version": python}):
@@ -37,13 +37,14 @@ def _locked(python: str) -> dict[str, str]:
     return found
 
 
-def test_the_sbom_has_exactly_the_locked_packages(bom: Any) -> None:
+def test_the_sbom_has_exactly_the_locked_packages_and_the_library_of_the_engine(bom: Any) -> None:
     (python,) = (
         each["version"] for each in bom["components"] if each["name"] == "python" and each["type"] == "platform"
     )
     packages = (PURL.fullmatch(each.get("purl", "")) for each in bom["components"])
     found = {re.sub("[_.]", "-", match[1].lower()): match[2] for match in packages if match}
-    assert {name: version for name, version in found.items() if name not in OF_PYTHON} == _locked(python)
+    wanted = _locked("service.txt", python) | {"onnxruntime": _locked("export.txt", python)["onnxruntime"]}
+    assert {name: version for name, version in found.items() if name not in OF_PYTHON} == wanted
 
 
 def test_the_sbom_has_debians_packages_and_the_model(bom: Any) -> None:

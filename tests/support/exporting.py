@@ -26,6 +26,7 @@ OF_TEST_EXPORT: dict[str, tuple[str, ...]] = {
     "branching-aoti": ("tests/support/models.py:branching", "--engine", "aoti", *SINGLE),
     "branching-onnx": ("tests/support/models.py:branching", "--engine", "onnx", *SINGLE),
     "bf16": ("tests/support/models.py:tiny", "--precision", "bf16", *SINGLE),
+    "converting": ("tests/support/models.py:converting", "--engine", "onnx", *SINGLE),
     "auto": ("tests/support/models.py:tiny", "--engine", "auto", *SINGLE),
     "torchvision": ("torchvision:mobilenet_v3_small", "--weights", "none", "--engine", "onnx", *SINGLE),
 }

@@ -60,6 +60,14 @@ class Branching(torch.nn.Module):
         return numbers * 2 if numbers.abs().sum() >= 0 else numbers
 
 
+class Converting(torch.nn.Module):
+    """BF16 [N, 3] in, its square root in FP32 and again in BF16 out."""
+
+    def forward(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        roots = numbers.float().sqrt()
+        return roots, roots.to(torch.bfloat16)
+
+
 class Centred(torch.nn.Module):
     """An item's answer depends on the other items of its batch."""
 
@@ -131,7 +139,7 @@ def tiny() -> Model:
 
 
 def types_onnx() -> Model:
-    """Every datatype that the onnx engine knows."""
+    """Every datatype that the onnx engine computes with."""
     return _types(*ONNX_DTYPES)
 
 
@@ -142,6 +150,10 @@ def types_aoti() -> Model:
 
 def branching() -> Model:
     return Model(Branching(), {"numbers": torch.ones(1, 3)})
+
+
+def converting() -> Model:
+    return Model(Converting(), {"numbers": torch.ones(1, 3, dtype=torch.bfloat16)}, ("single", "half"))
 
 
 def centred() -> Model:
