@@ -14,11 +14,16 @@ from model.artifact import Artifact, ArtifactError
 from service.runtime.engine import loading
 from service.runtime.engine.interface import Plan
 from tests.support import graphs
-from tests.support.graphs import floats
+from tests.support.graphs import Counted, floats
 from tests.support.serving import ROOT
 
 PLAN = Plan(runners=2, threads=1, max_batch_size=4)
 CAPI = Path(onnxruntime.__file__).parent / "capi"
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
 
 
 @pytest.fixture
@@ -39,8 +44,10 @@ loading.prepare(artifact, plan)
 assert len(os.listdir("/proc/self/task")) == 1
 child = os.fork()
 model = loading.load(artifact, plan)
-given, wanted = artifact.read_self_test()
-assert model.run([given] * 4)[3][0][:1] != b""
+given, (wanted,) = artifact.read_self_test()
+wanted = memoryview(wanted).cast("f")
+for (got,) in model.run([given] * 4):
+    assert all(abs(a - b) < 1e-5 for a, b in zip(memoryview(got).cast("f"), wanted, strict=True))
 model.close()
 assert len(os.listdir("/proc/self/task")) == 1
 if child:
@@ -55,6 +62,39 @@ assert not {"numpy", "onnxruntime"} & sys.modules.keys()
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert list(home.iterdir()) == []
+
+
+def _sessions(counted: Counted) -> int:
+    return sum(kind == "session" for kind, _ in counted.alive)
+
+
+def test_a_graph_for_one_thread_is_loaded_by_prepare_and_taken_once(doubling: Artifact, counted: Counted) -> None:
+    for _ in range(2):
+        loading.prepare(doubling, PLAN)
+    assert _sessions(counted) == 1
+    models = [loading.load(doubling, PLAN) for _ in range(2)]
+    assert _sessions(counted) == 2
+    for model in models:
+        assert model.run([(floats(1, 2),)]) == [(floats(2, 4),)]
+        model.close()
+    assert {kind for kind, _ in counted.alive} == {"env", "memory"}
+
+
+def test_a_graph_for_more_threads_is_not_loaded_before_a_fork(doubling: Artifact, counted: Counted) -> None:
+    how = replace(PLAN, threads=2)
+    loading.prepare(doubling, how)
+    assert _sessions(counted) == 0
+    model = loading.load(doubling, how)
+    assert model.run([(floats(1, 2),)]) == [(floats(2, 4),)]
+    model.close()
+
+
+def test_a_changed_graph_is_not_loaded_early_and_told_by_load(doubling: Artifact, counted: Counted) -> None:
+    (doubling.path / "model.onnx").write_bytes(b"changed")
+    loading.prepare(doubling, PLAN)
+    assert _sessions(counted) == 0
+    with pytest.raises(ArtifactError, match=r"model\.onnx is not the file that was exported"):
+        loading.load(doubling, PLAN)
 
 
 STUB = """

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 
 from model.artifact import Artifact, ArtifactError
 from service.runtime import cpu, engine
@@ -11,10 +12,12 @@ from service.runtime.engine.interface import Engine, Plan
 # While the system's loader opens libtorch, a thread that asks the loader for anything else waits, and holds the GIL. With
 # this lock it waits without the GIL.
 _preparing = threading.Lock()
+# What `prepare` has loaded already; `load` takes it from here, in the same process or after a fork.
+_early: list[tuple[Artifact, Plan, Engine]] = []
 
 
 def prepare(artifact: Artifact, how: Plan) -> None:
-    """Load those libraries of the artifact's engine that survive a fork, because they start no thread.
+    """Load what survives a fork, because it starts no thread: the engine's libraries, and a graph for runs of one thread.
 
     Must be called before anything else loads an OpenMP library. A second thread that calls it waits for the first.
 
@@ -36,6 +39,7 @@ def prepare(artifact: Artifact, how: Plan) -> None:
             engine.aoti.open_libraries(artifact, how)
         else:
             engine.onnx.open_library(artifact, how)
+            _load_early(artifact, how)
 
 
 def load(artifact: Artifact, how: Plan) -> Engine:
@@ -44,9 +48,26 @@ def load(artifact: Artifact, how: Plan) -> Engine:
     Raises:
         ArtifactError: as `prepare` does, or a file is not the exported one.
     """
-    # While the libraries may still be loading, in another thread.
-    artifact.verify()
-    prepare(artifact, how)
     if artifact.engine == "aoti":
+        # While the libraries may still be loading, in another thread.
+        artifact.verify()
+        prepare(artifact, how)
         return engine.aoti.AotiEngine(artifact, how)
+    prepare(artifact, how)
+    if (kept := _early_one(artifact, how)) is not None:
+        _early.remove(kept)
+        return kept[2]
+    artifact.verify()
     return engine.onnx.OnnxEngine(artifact, how)
+
+
+def _load_early(artifact: Artifact, how: Plan) -> None:
+    """Load the graph beside the imports, and not after the fork. If that fails, `load` tries again and says why."""
+    if how.threads == 1 and _early_one(artifact, how) is None:
+        with suppress(ArtifactError):
+            artifact.verify()
+            _early.append((artifact, how, engine.onnx.OnnxEngine(artifact, how)))
+
+
+def _early_one(artifact: Artifact, how: Plan) -> tuple[Artifact, Plan, Engine] | None:
+    return next((each for each in _early if each[:2] == (artifact, how)), None)
