@@ -27,8 +27,8 @@ ARG ENGINE=aoti
 ARG PRECISION=fp32
 RUN .venv/bin/python -m model export "$MODEL" --engine "$ENGINE" --precision "$PRECISION" --output artifact
 RUN .venv/bin/python -c "import json; print(json.load(open('artifact/artifact.json'))['engine'])" >engine \
-    && mkdir libtorch onnxruntime \
-    && if grep -q aoti engine; then folder=libtorch; else folder=onnxruntime; fi \
+    && mkdir libtorch libonnxruntime \
+    && if grep -q aoti engine; then folder=libtorch; else folder=libonnxruntime; fi \
     && .venv/bin/python -m model.libraries "$(cat engine)" $folder
 
 # ---- deps: the packages of the service -----------------------------------------------------------------------------
@@ -50,12 +50,12 @@ RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
 COPY --from=deps /packages /usr/local
 WORKDIR /app
 COPY --from=export /app/libtorch libtorch
-COPY --from=export /app/onnxruntime onnxruntime
+COPY --from=export /app/libonnxruntime libonnxruntime
 COPY --from=export /app/artifact artifact
 COPY model/__init__.py model/artifact.py model/
 COPY service service
 # `::` is every IPv6 and IPv4 address, or every IPv4 address where there is no IPv6.
-ENV HOST=:: PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch ONNXRUNTIME_DIR=/app/onnxruntime \
+ENV HOST=:: PORT=8080 MODEL_DIR=/app/artifact LIBTORCH_DIR=/app/libtorch ONNXRUNTIME_DIR=/app/libonnxruntime \
     PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONPATH=/app
 RUN python -m compileall -q --invalidation-mode unchecked-hash model service
 EXPOSE 8080

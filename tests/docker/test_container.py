@@ -106,7 +106,7 @@ def test_image_holds_neither_torch_nor_compiler_nor_the_other_engine(image: str)
         "import importlib.util as u, os, shutil;"
         "print(*(name for name in ('torch', 'torchvision', 'onnxruntime', 'numpy') if u.find_spec(name)),"
         "*(name for name in ('gcc', 'g++', 'cc') if shutil.which(name)),"
-        "*os.listdir('/app/libtorch'), *os.listdir('/app/onnxruntime'))"
+        "*os.listdir('/app/libtorch'), *os.listdir('/app/libonnxruntime'))"
     )
     found = docker("run", "--rm", image, "python", "-c", probe).split()
     assert not {"torch", "torchvision", "onnxruntime", "numpy", "gcc", "g++", "cc"} & set(found)
