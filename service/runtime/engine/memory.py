@@ -33,6 +33,11 @@ def keep_large_blocks() -> None:
     _libc.mallopt(M_TRIM_THRESHOLD, 2**30)
 
 
+def give_back() -> None:
+    """Give back what was freed, also between blocks that are in use."""
+    _libc.malloc_trim(0)
+
+
 def drop_copied_weights(library: Path) -> None:
     """Give back the pages of the weights at the end of a compiled library; the library copied them when it was loaded.
 
