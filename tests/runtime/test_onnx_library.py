@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
-import onnxruntime
 import pytest
 
 from model.artifact import Artifact, ArtifactError
@@ -18,7 +18,6 @@ from tests.support.graphs import Counted, floats
 from tests.support.serving import ROOT
 
 PLAN = Plan(runners=2, threads=1, max_batch_size=4)
-CAPI = Path(onnxruntime.__file__).parent / "capi"
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_another_library_is_refused_in_one_sentence(
     path = _compiled(tmp_path, code)
     with pytest.raises(ArtifactError) as fault:
         loading.load(doubling, replace(PLAN, onnxruntime_dir=tmp_path))
-    minor = onnxruntime.__version__.split(".")[1]
+    minor = metadata.version("onnxruntime").split(".")[1]
     assert str(fault.value).startswith(sentence.format(path=path, minor=minor))
     assert "\n" not in str(fault.value)
 
@@ -154,7 +153,10 @@ def test_where_nothing_is_installed_both_ways_are_told(doubling: Artifact, monke
 def test_a_folder_of_the_library_alone_is_enough(doubling: Artifact, tmp_path: Path) -> None:
     folder = tmp_path / "libraries"
     folder.mkdir()
-    (library,) = CAPI.glob("libonnxruntime.so*")
+    installed = importlib.util.find_spec("onnxruntime")
+    assert installed is not None
+    assert installed.origin is not None
+    (library,) = (Path(installed.origin).parent / "capi").glob("libonnxruntime.so*")
     (folder / library.name).symlink_to(library)
     model = loading.load(doubling, replace(PLAN, onnxruntime_dir=folder))
     assert model.run([(floats(1, 2),)]) == [(floats(2, 4),)]
