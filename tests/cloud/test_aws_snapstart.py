@@ -26,6 +26,7 @@ from tests.support.serving import environment
 
 PICTURE, KEY, OWN = own_function.PICTURE, own_function.KEY, own_function.HANDLER
 LABEL = eager.labels(PICTURE, 1)[0][1]
+CLAIM = {"specversion": "1.0", "id": "2", "source": "/own", "type": "t", "dataref": own_function.OBJECT}
 SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
 
 
@@ -150,8 +151,7 @@ def test_only_the_runtime_api_is_connected_in_the_snapshot(
         files, sockets = _open(found)
         assert (files, len(sockets)) == ([], 1)
         _restore(found)
-        asked = {"specversion": "1.0", "id": "2", "source": "/own", "type": "t", "dataref": own_function.OBJECT}
-        reply = found.invoke(asked).value
+        reply = found.invoke(CLAIM).value
         assert (reply["type"], reply["data"]["labels"][0]["index"]) == (COMPLETED, LABEL)
 
 
@@ -161,12 +161,14 @@ def test_what_the_first_job_imports_is_in_the_snapshot(
 ) -> None:
     """Imports took 0.3 s of the first job's time."""
     url = f"sqlite:///{tmp_path}/jobs" if kind == "sqlite" else request.getfixturevalue("postgresql").database()
-    settings = {"DATABASE_URL": url, "DATAREF_ALLOW": "s3://photos/", **moto.environ}
+    settings = {"DATABASE_URL": url, "DATAREF_ALLOW": "s3://photos/", "IDLE": "1", **moto.environ}
     with snapshotted(environment(tiny_onnx, 8080, settings), tmp_path / "log", OWN) as found:
         _restore(found)
         assert _label(found, "new") == LABEL
+        assert found.invoke(CLAIM).value["type"] == COMPLETED
         imported = {line.split()[2].partition(".")[0] for line in found.log.splitlines() if "own import" in line}
-        assert not imported & LIBRARIES
+        assert not imported & LIBRARIES, imported
+        assert "service" not in imported
 
 
 def test_nothing_is_imported_for_jobs_that_are_not_kept(tiny_onnx: Path, tmp_path: Path) -> None:
