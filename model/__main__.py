@@ -23,6 +23,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the artifact into")
     parser.add_argument("--engine", choices=("aoti", "onnx", "auto"), default="aoti", help="auto: the faster of both")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument(
+        "--runtime",
+        choices=("auto", "libtorch", "standalone"),
+        default="auto",
+        help="of aoti: with libtorch or without it; auto: without where the model can and is fast enough",
+    )
     parser.add_argument("--cpu", choices=("x86-64-v3", "native"), default="x86-64-v3", help="CPU to compile for")
     parser.add_argument(
         "--weights",
@@ -94,6 +100,7 @@ def describe(artifact: Artifact) -> str:
         f"  CPU      {artifact.cpu.name}",
         f"  built by {', '.join(f'{name} {version}' for name, version in artifact.versions.items())}",
         f"  engine   {evidence['engine']}",
+        *([f"  runtime  {_runtime(artifact)}"] if artifact.engine == "aoti" else []),
         f"  parity   {_parity(artifact)}",
         f"  defaults {_defaults(artifact)}",
         "",
@@ -125,6 +132,11 @@ def _defaults(artifact: Artifact) -> str:
         f"batches up to {artifact.defaults.max_batch_size}, {artifact.defaults.threads} thread(s) a run: the fastest "
         f"measured; others had to be {artifact.evidence['worth'] - 1:.0%} faster than one item on one thread"
     )
+
+
+def _runtime(artifact: Artifact) -> str:
+    why = artifact.evidence.get("runtime")  # unknown to artifacts of version 0.1.0
+    return f"{artifact.runtime}: {why}" if why else artifact.runtime
 
 
 def _parity(artifact: Artifact) -> str:

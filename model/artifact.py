@@ -82,7 +82,11 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Artifact:
-    """`artifact.json`. `evidence` is for people: parity, timings and why this engine was kept."""
+    """`artifact.json`. `evidence` is for people: parity, timings and why this engine was kept.
+
+    `runtime` says where the functions are that a program of the engine aoti calls: in `libtorch`, or in the library
+    among the artifact's own files (`standalone`).
+    """
 
     name: str
     engine: str
@@ -95,6 +99,7 @@ class Artifact:
     labels: tuple[str, ...] = ()
     image: ImageSpec | None = None
     tolerance: float = 1e-3
+    runtime: str = "libtorch"  # unknown to artifacts of version 0.1.0
     versions: dict[str, str] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -137,9 +142,11 @@ class Artifact:
         text = json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
         (self.path / "artifact.json").write_text(text, encoding="utf-8")
 
-    def verify(self) -> None:
-        """Raise ArtifactError unless every file is as it was exported, because loading a program executes it."""
+    def verify(self, *names: str) -> None:
+        """Raise ArtifactError unless these files (none named: all) are as exported, because loading one executes it."""
         for name, digest in self.files.items():
+            if names and name not in names:
+                continue
             try:
                 actual = file_digest(self.path / name)
             except OSError:

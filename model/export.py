@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
 from model import catalog, cpus, parity
 from model.artifact import Artifact, CpuSpec, Defaults, Program, TensorSpec
 from model.catalog import Model
+from model.compiling import Compilation, compiled
 from model.contract import DATATYPES, ready
-from model.lower import lower_aoti, lower_onnx
+from model.lower import lower_onnx
 from model.precision import in_precision
 from model.progress import step
 from model.selection import best_plan, candidates, keep
+from model.standalone.library import StandaloneError
 from service.runtime.cpu import quota
 
 
@@ -33,6 +33,7 @@ class Request:
     output: Path
     engine: str = "aoti"
     precision: str = "fp32"
+    runtime: str = "auto"
     cpu: str = "x86-64-v3"
     weights: str = ""
     batch_sizes: tuple[int, ...] = (1, 4)
@@ -64,7 +65,7 @@ def export(request: Request) -> Artifact:
         engines = ("aoti", "onnx") if request.engine == "auto" else (request.engine,)
         bests = []
         for engine in engines:
-            lowered = _lower(request, model, replace(draft, engine=engine, path=Path(scratch) / engine))
+            lowered = _lower(request, model, replace(draft, engine=engine, path=Path(scratch) / engine), reference)
             bests.append(best_plan(lowered, candidates(request.batch_sizes, _threads(request)), reference))
         artifact = keep(bests)
         _replace(artifact.path, request.output)
@@ -108,31 +109,24 @@ def _draft(request: Request, model: Model, cpu: CpuSpec, reference: parity.Refer
     )
 
 
-def _lower(request: Request, model: Model, draft: Artifact) -> Artifact:
-    """The draft, after its programs are compiled into its folder."""
-    draft.path.mkdir()
-    example = tuple(model.inputs.values())
+def _lower(request: Request, model: Model, draft: Artifact, reference: parity.Reference) -> Artifact:
+    """The draft with its programs, compiled into its folder or one beside it."""
     module = in_precision(model, request.precision)
-    programs = []
     try:
         if draft.engine == "onnx":
+            draft.path.mkdir()
             with step("export to ONNX"):
                 lower_onnx(module, model.inputs, model.outputs, draft.path / "model.onnx")
-            programs.append(Program("model.onnx", 0, 0))
-            draft = replace(draft, cpu=CpuSpec("any"))
-        else:
-            for batch, threads in candidates(request.batch_sizes, _threads(request)):
-                name = f"model-b{batch}-t{threads}.so"
-                with step(f"compile with AOTInductor: batch {batch}, {threads} thread{'s' * (threads > 1)}"):
-                    inputs = tuple(torch.cat([each] * batch) for each in example)
-                    lower_aoti(module, inputs, draft.path / name, threads, draft.cpu)
-                programs.append(Program(name, batch, threads))
+            return replace(draft, programs=(Program("model.onnx", 0, 0),), cpu=CpuSpec("any"), runtime="")
+        plans = candidates(request.batch_sizes, _threads(request))
+        return compiled(Compilation(module, tuple(model.inputs.values()), plans, request.runtime), draft, reference)
+    except StandaloneError as fault:
+        raise ExportError(f"{draft.name} cannot run without libtorch: {fault}") from fault
     except Exception as fault:
         reasons = [line for line in str(fault).splitlines() if line.strip()][:12]
         raise ExportError(
             f"{draft.name} cannot be exported for {draft.engine} ({type(fault).__name__}):\n" + "\n".join(reasons)
         ) from fault
-    return replace(draft, programs=tuple(programs))
 
 
 def _replace(new: Path, output: Path) -> None:

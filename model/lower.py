@@ -5,7 +5,9 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch._inductor import cpu_vec_isa
@@ -13,6 +15,7 @@ from torch._inductor import cpu_vec_isa
 from model.artifact import CpuSpec
 from model.contract import Tensors
 from model.padding import fold_padding
+from service.runtime.engine import aoti_abi
 
 
 class _Contiguous(torch.nn.Module):
@@ -26,12 +29,22 @@ class _Contiguous(torch.nn.Module):
         return tuple(each.contiguous() for each in self.module(*inputs))
 
 
-def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads: int, cpu: CpuSpec) -> None:
-    """Compile for exactly the shapes of `inputs` and runs of `threads` threads.
+@dataclass(frozen=True)
+class Target:
+    """What a library is compiled for. With a `runtime` library, Inductor compiles every kernel that it can itself."""
+
+    cpu: CpuSpec
+    threads: int = 1
+    runtime: Path | None = None
+
+
+def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, target: Target) -> None:
+    """Compile for exactly the shapes of `inputs` and runs of `target.threads` threads.
 
     Batch and threads are fixed because oneDNN packs the weights for them: a static batch with frozen weights takes
     half the time of a dynamic one, and a library packed for 2 threads but run on 1 packs a layer anew at each run.
     """
+    cpu, threads = target.cpu, target.threads
     torch.set_num_threads(threads)
     # Inductor keeps what an earlier compilation in this process found out about the CPU, and would use it here.
     cpu_vec_isa.valid_vec_isa_list.cache_clear()
@@ -41,6 +54,7 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
         graph = torch.export.export(_Contiguous(module).eval(), inputs).module()
         if fold_padding(graph):
             graph = torch.export.export(graph, inputs).module()
+        own_kernels = {} if target.runtime is None else _own_kernels(target.runtime)
         # The compiler leaves its source files beside the library.
         compiled = torch._inductor.aot_compile(  # noqa: SLF001 - aoti_compile_and_package would zip it
             graph,
@@ -59,10 +73,24 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, threads:
                 "cpp.threads": threads,
                 "cpp.march": "native" if cpu.name == "native" else cpu.name,
                 "cpp.simdlen": None if cpu.name == "native" else 256,
+                **own_kernels,
             },
         )
         shutil.move(str(compiled), library)
     library.chmod(0o644)
+
+
+def _own_kernels(runtime: Path) -> dict[str, Any]:
+    """Options by which Inductor compiles matrix products itself, and links the model with the runtime library."""
+    # Where the linker looks for -lkindling.
+    os.environ["LIBRARY_PATH"] = str(runtime.parent)
+    # Inductor loads what it compiles to try it, which is linked with the library too.
+    aoti_abi.dlopen(runtime, aoti_abi.RTLD_NOW)
+    return {
+        "max_autotune": True,
+        "max_autotune_gemm_backends": "CPP",
+        "aot_inductor.custom_op_libs": [runtime.stem.removeprefix("lib")],
+    }
 
 
 def lower_onnx(module: torch.nn.Module, inputs: dict[str, torch.Tensor], outputs: Sequence[str], graph: Path) -> None:

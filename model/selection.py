@@ -7,6 +7,7 @@ from model import parity
 from model.artifact import Artifact, Defaults, Program
 from model.measure import Report, measure
 from model.progress import step
+from model.standalone import library
 from service.runtime.cpu import quota
 from service.runtime.engine.interface import Plan
 
@@ -63,6 +64,7 @@ def best_plan(lowered: Artifact, plans: list[tuple[int, int]], reference: parity
     if _rate(best) < WORTH * _rate(simplest):
         best = simplest
     evidence = {
+        **lowered.evidence,
         "parity": {"largest_difference": differences, **reference.description},
         "measured": [each.row for each in measured],
         "cpus": quota(),
@@ -73,6 +75,8 @@ def best_plan(lowered: Artifact, plans: list[tuple[int, int]], reference: parity
         (lowered.path / program.file).unlink()
     defaults = Defaults(best.plan.max_batch_size, best.plan.threads)
     artifact = replace(lowered, programs=kept, defaults=defaults, evidence=evidence)
+    if artifact.runtime == "standalone":
+        library.provide_openmp(artifact)
     return Candidate(artifact, best.plan, best.report)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch._inductor import config, cpu_vec_isa
 
 from model import cpus
-from model.lower import lower_aoti
+from model.lower import Target, lower_aoti
 from tests.support.models import Smooth
 
 
@@ -39,7 +39,7 @@ def test_the_compiled_code_is_vector_code(monkeypatch: pytest.MonkeyPatch, tmp_p
     library = tmp_path / "model.so"
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        lower_aoti(Smooth().eval(), (torch.randn(1, 64, 256),), library, 1, cpus.resolve("x86-64-v3"))
+        lower_aoti(Smooth().eval(), (torch.randn(1, 64, 256),), library, Target(cpus.resolve("x86-64-v3")))
     assert [str(each.message) for each in heard if "Python.h" in str(each.message)] == []
     code = subprocess.run(["objdump", "-d", "-T", library], capture_output=True, text=True, check=True).stdout
     # Scalar code has none of both: 12 products of whole vectors, and the exponential of eight numbers at once.

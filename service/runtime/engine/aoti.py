@@ -1,4 +1,7 @@
-"""AOTInductor: the compiled library, driven through its C ABI; neither torch nor numpy is imported."""
+"""AOTInductor: the compiled library, driven through its C ABI; neither torch nor numpy is imported.
+
+The compiled library calls functions of libtorch, or only those that the artifact's own runtime library has.
+"""
 
 import ctypes
 import importlib.util
@@ -14,17 +17,46 @@ from service.protocol.tensor import Item
 from service.runtime.engine import aoti_abi, memory
 from service.runtime.engine.interface import Plan
 
+STANDALONE = "standalone"
+"""`Artifact.runtime` of programs that call no function of libtorch."""
+
 
 def open_libraries(artifact: Artifact, how: Plan) -> Any:
-    """libc10 and libtorch_cpu, from `how.libtorch_dir` or from beside the installed torch, which is not imported.
+    """The functions that the artifact's programs call: those of libtorch, or of the artifact's runtime library.
 
     Raises:
-        ArtifactError: they are not there, or do not load.
+        ArtifactError: the libraries are not there, do not load, or are others than the programs need.
     """
+    memory.keep_large_blocks()
+    return _open_standalone(artifact) if artifact.runtime == STANDALONE else _open_libtorch(artifact, how)
+
+
+def _open_standalone(artifact: Artifact) -> Any:
+    """The artifact's runtime library, and OpenMP's if a program needs it.
+
+    They are verified here, because they are opened before the other files are verified.
+    """
+    artifact.verify(aoti_abi.STANDALONE, aoti_abi.OPENMP)
+    folder = artifact.path.resolve()
+    path = folder / aoti_abi.STANDALONE
+    try:
+        if aoti_abi.OPENMP in artifact.files:
+            aoti_abi.dlopen(folder / aoti_abi.OPENMP, aoti_abi.RTLD_NOW)
+        library = aoti_abi.dlopen(path, aoti_abi.RTLD_NOW)
+        told = aoti_abi.bind_built_for(library)().decode()
+    except (OSError, AttributeError) as fault:
+        raise ArtifactError(f"{path} cannot be loaded: {fault}") from None
+    wanted = aoti_abi.built_for(artifact.versions.get("torch", ""))
+    if told != wanted:
+        raise ArtifactError(f"{path} is built for {told}, and the model needs {wanted}: export it again")
+    return aoti_abi.bind_torch(library)
+
+
+def _open_libtorch(artifact: Artifact, how: Plan) -> Any:
+    """libc10 and libtorch_cpu, from `how.libtorch_dir` or from beside the installed torch, which is not imported."""
     # The weights are packed for the kernels of this ISA. By default oneDNN uses the best ISA of the CPU; if that is
     # another one, it packs the weights again in every run.
     os.environ["ONEDNN_MAX_CPU_ISA"] = artifact.cpu.onednn_isa
-    memory.keep_large_blocks()
     folder = how.libtorch_dir
     if folder is None:
         found = importlib.util.find_spec("torch")
@@ -66,12 +98,9 @@ class _Container:
         self._handle = c_void_p()
         path = artifact.path / program.file
         try:
-            self._model = aoti_abi.bind_model(aoti_abi.dlopen(path.resolve(), aoti_abi.RTLD_NOW))
+            self._model = aoti_abi.bind_model(aoti_abi.dlopen(path.resolve(), _mode(artifact)))
         except OSError as fault:
-            raise ArtifactError(
-                f"{path} cannot be loaded ({fault}): it was compiled with torch {artifact.versions.get('torch')}, "
-                "and needs the libraries of that version"
-            ) from None
+            raise ArtifactError(f"{path} cannot be loaded ({fault}): {_remedy(artifact)}") from None
         self._inputs = [_Signature(torch, spec, program.batch) for spec in artifact.inputs]
         self._outputs = [_Signature(torch, spec, program.batch) for spec in artifact.outputs]
         if self._model.AOTInductorModelContainerCreateWithDevice(ctypes.byref(self._handle), models, b"cpu", None):
@@ -156,6 +185,16 @@ class _Signature:
             raise EngineError(f"output {self._name} is not what the artifact says")
         size = self._item_bytes
         return [ctypes.string_at(address.value + index * size, size) for index in range(self._batch)]
+
+
+def _mode(artifact: Artifact) -> int:
+    return aoti_abi.RTLD_NOW | (aoti_abi.RTLD_DEEPBIND if artifact.runtime == STANDALONE else 0)
+
+
+def _remedy(artifact: Artifact) -> str:
+    if artifact.runtime == STANDALONE:
+        return f"it needs the {aoti_abi.STANDALONE} that it was exported with"
+    return f"it was compiled with torch {artifact.versions.get('torch')}, and needs the libraries of that version"
 
 
 def _choose(artifact: Artifact, how: Plan) -> list[Program]:

@@ -13,8 +13,16 @@ from typing import Any
 RTLD_LAZY = 1
 # For a model: a symbol that libtorch lacks is an error when it is loaded, not the end of the process in a run.
 RTLD_NOW = 2
+# For a model with a runtime library of its own: its functions are those, even where libtorch is in the same process.
+RTLD_DEEPBIND = 8
 # For libtorch: the model is not linked with it, and finds its symbols among those that are global.
 RTLD_GLOBAL = 0x100
+
+# The files of an artifact that runs without libtorch, which its programs name as needed.
+STANDALONE = "libkindling.so"
+OPENMP = "libgomp.so.1"
+# Counts changes of what model/standalone offers to programs.
+STANDALONE_ABI = 1
 
 c_handle_p = POINTER(c_void_p)
 c_int64_p = POINTER(c_int64)
@@ -44,8 +52,26 @@ def dlopen(path: Path, mode: int) -> ctypes.CDLL:
     return ctypes.CDLL(str(path), handle=handle)
 
 
+def bind_built_for(library: ctypes.CDLL) -> Any:
+    """`kindling_built_for` of a runtime library, which gives what `built_for` gave when it was built.
+
+    Raises:
+        AttributeError: the library has no such function.
+    """
+    # const char* kindling_built_for();  borrowed
+    library.kindling_built_for.argtypes, library.kindling_built_for.restype = [], c_char_p
+    return library.kindling_built_for
+
+
+def built_for(torch: str) -> str:
+    """What a runtime library says of itself: its own version, and that of the torch which compiled its programs."""
+    return f"interface {STANDALONE_ABI}, torch {torch}"
+
+
 def bind_torch(opened: ctypes.CDLL) -> Any:
-    """libtorch_cpu with the signatures of the functions used here; every one returns an AOTITorchError, 0 for success.
+    """libtorch_cpu, or the runtime library in its place, with the signatures of the functions used here.
+
+    Every one returns an AOTITorchError, 0 for success.
 
     The functions take microseconds and keep the GIL. A runner that released it would have to wait for it behind the
     requests' threads.

@@ -1,0 +1,117 @@
+"""A module -> programs for the engine aoti: with libtorch or without it, by which was measured to be better."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from model import parity
+from model.artifact import Artifact, Program
+from model.contract import Tensors
+from model.faults import summary
+from model.lower import Target, lower_aoti
+from model.measure import MeasureError
+from model.progress import step
+from model.selection import Candidate, best_plan
+from model.standalone import library
+from model.standalone.library import StandaloneError
+from service.runtime.engine import aoti_abi
+
+# Without libtorch, a model is kept unless it is slower than this share of what it does with libtorch: it saves 200 ms of
+# each wake, which is the time of ten pictures, and 434 MB of the image and of what a node reads from its disk.
+WORTH = 0.7
+# A run that is slower by less than this is as fast: a request takes about a millisecond besides.
+NEGLIGIBLE_MS = 0.5
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What to compile: a module for each pair of batch and threads, the simplest first. `runtime` may be auto."""
+
+    module: torch.nn.Module
+    example: Tensors
+    plans: list[tuple[int, int]]
+    runtime: str
+
+
+def compiled(what: Compilation, draft: Artifact, reference: parity.Reference) -> Artifact:
+    """The draft with its programs, in a folder beside the draft's.
+
+    Raises:
+        StandaloneError: the module must not need libtorch, and does.
+    """
+    if what.runtime == "libtorch":
+        return _with_others(what, _simplest(what, draft, "libtorch"), "asked for by --runtime libtorch")
+    try:
+        alone = _simplest(what, draft, "standalone")
+        if what.runtime == "standalone":
+            return _with_others(what, alone, "asked for by --runtime standalone")
+        return _better(what, alone, draft, reference)
+    except StandaloneError as fault:
+        if what.runtime == "standalone":
+            raise
+        return _with_others(what, _simplest(what, draft, "libtorch"), f"it needs libtorch: {fault}")
+
+
+def _simplest(what: Compilation, draft: Artifact, runtime: str) -> Artifact:
+    """The draft with the program of the first plan only."""
+    artifact = replace(draft, runtime=runtime, path=draft.path.with_name(f"{draft.path.name}-{runtime}"))
+    if not artifact.path.exists():
+        artifact.path.mkdir()
+    if runtime == "standalone":
+        library.build(artifact)
+    return _with(what, artifact, what.plans[0])
+
+
+def _with_others(what: Compilation, artifact: Artifact, why: str, measured: dict[str, Any] | None = None) -> Artifact:
+    """The artifact with the programs of all plans, and the evidence for its runtime."""
+    for plan in what.plans[1:]:
+        artifact = _with(what, artifact, plan)
+    return replace(artifact, evidence={"runtime": why, "runtimes": measured or {}})
+
+
+def _with(what: Compilation, artifact: Artifact, plan: tuple[int, int]) -> Artifact:
+    """The artifact with one program more."""
+    batch, threads = plan
+    path = artifact.path / f"model-b{batch}-t{threads}.so"
+    inputs = tuple(torch.cat([each] * batch) for each in what.example)
+    told = {"libtorch": "", "standalone": " without libtorch"}[artifact.runtime]
+    with step(f"compile with AOTInductor{told}: batch {batch}, {threads} thread{'s' * (threads > 1)}"):
+        if artifact.runtime == "libtorch":
+            lower_aoti(what.module, inputs, path, Target(artifact.cpu, threads))
+        else:
+            runtime = artifact.path / aoti_abi.STANDALONE
+            try:
+                lower_aoti(what.module, inputs, path, Target(artifact.cpu, threads, runtime))
+            except Exception as fault:
+                raise StandaloneError(f"without it, it does not compile ({summary(fault)})") from fault
+            library.check(path, runtime)
+    artifact = replace(artifact, programs=(*artifact.programs, Program(path.name, batch, threads)))
+    if artifact.runtime == "standalone":
+        library.provide_openmp(artifact)
+    return artifact
+
+
+def _better(what: Compilation, alone: Artifact, draft: Artifact, reference: parity.Reference) -> Artifact:
+    """Measures the simplest program of both runtimes, then compiles the others for the better one."""
+    try:
+        without = best_plan(alone, what.plans[:1], reference)
+    except (MeasureError, parity.ParityError) as fault:
+        raise StandaloneError(f"without it, {fault}") from fault
+    linked = _simplest(what, draft, "libtorch")
+    with_it = best_plan(linked, what.plans[:1], reference)
+    measured = {"standalone": without.row, "libtorch": with_it.row}
+    is_slower = without.report.items_per_s < WORTH * with_it.report.items_per_s
+    if is_slower and without.report.run_ms > with_it.report.run_ms + NEGLIGIBLE_MS:
+        why = f"faster with libtorch: {_told(with_it)}; without it {_told(without)}"
+        return _with_others(what, linked, why, measured)
+    why = f"needs no libtorch: {_told(without)}; with it {_told(with_it)}"
+    try:
+        return _with_others(what, alone, why, measured)
+    except StandaloneError as fault:
+        return _with_others(what, linked, f"it needs libtorch for some of its programs: {fault}", measured)
+
+
+def _told(candidate: Candidate) -> str:
+    report = candidate.report
+    return f"{report.items_per_s:.0f} items/s, loaded in {report.load_ms:.0f} ms, {report.rss_mb:.0f} MB"
