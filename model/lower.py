@@ -70,6 +70,8 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, target: 
                 "cpp.vec_isa_ok": "avx2" in cpu.flags,
                 # Weights at the end of the file instead of among the code: the service gives these pages back once copied.
                 "aot_inductor.force_mmap_weights": True,
+                # For debuggers only, and 1.4 MB of each library.
+                "aot_inductor.enable_line_tables": False,
                 "cpp.threads": threads,
                 "cpp.march": "native" if cpu.name == "native" else cpu.name,
                 "cpp.simdlen": None if cpu.name == "native" else 256,

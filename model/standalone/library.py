@@ -29,10 +29,11 @@ def build(artifact: Artifact) -> Path:
     if not version.startswith(TORCH):
         raise StandaloneError(f"the runtime library is written for torch {TORCH}x, and this is {version}")
     library = artifact.path / aoti_abi.STANDALONE
+    # -Bsymbolic: its functions call each other, also where libtorch is in the same process and has the same names.
     arguments = [
         "-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-march={artifact.cpu.name}",
         f'-DBUILT_FOR="{aoti_abi.built_for(version)}"', "-isystem", str(Path(torch.__file__).parent / "include"),
-        f"-Wl,-soname,{library.name}", "-o", str(library), *sorted(map(str, SOURCES.glob("*.cpp"))), "-lm",
+        f"-Wl,-Bsymbolic,-soname,{library.name}", "-o", str(library), *sorted(map(str, SOURCES.glob("*.cpp"))), "-lm",
     ]  # fmt: skip
     done = subprocess.run([cpp_builder.get_cpp_compiler(), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -36,24 +36,29 @@ def _entries(folder: Path) -> set[str]:
 def test_an_artifact_holds_what_the_service_needs(tiny: Path, engine_name: str) -> None:
     artifact = Artifact.read(tiny)
     artifact.verify()
-    assert (artifact.name, artifact.engine, artifact.precision) == ("tiny", engine_name, "fp32")
+    kind = {
+        "aoti": ("aoti", "libtorch"), "standalone": ("aoti", "standalone"), "onnx": ("onnx", ""),
+    }[engine_name]  # fmt: skip
+    assert (artifact.name, artifact.engine, artifact.runtime, artifact.precision) == ("tiny", *kind, "fp32")
     assert artifact.labels == LABELS
     assert artifact.image == PICTURE
     assert artifact.versions.keys() == {"torch", "onnxruntime"}
-    programs = {"aoti": {"model-b1-t1.so", "model-b4-t1.so"}, "onnx": {"model.onnx", "model.onnx.data"}}[engine_name]
+    compiled = {"model-b1-t1.so", "model-b4-t1.so"}
+    programs = {"aoti": compiled, "standalone": compiled | {"libkindling.so"}, "onnx": {"model.onnx", "model.onnx.data"}}[engine_name]
     assert _entries(tiny) == programs | {"artifact.json", "self-test.input", "self-test.output"}
     assert artifact.files.keys() == _entries(tiny) - {"artifact.json"}
     assert artifact.defaults.max_batch_size in {each.batch for each in artifact.programs} | {1, 4, 8}
 
 
-def test_the_evidence_is_that_of_every_candidate(tiny: Path, engine_name: str) -> None:
-    evidence = Artifact.read(tiny).evidence
-    assert evidence["engine"] == f"asked for by --engine {engine_name}"
+def test_the_evidence_is_that_of_every_candidate(tiny: Path) -> None:
+    artifact = Artifact.read(tiny)
+    evidence = artifact.evidence
+    assert evidence["engine"] == f"asked for by --engine {artifact.engine}"
     parities = evidence["parity"]
     assert parities["largest_difference"].keys() >= {"batch 1, threads 1", "batch 4, threads 1"}
     assert all(0 <= each < 1e-3 for each in parities["largest_difference"].values())
     assert (parities["real_pictures"], parities["random"], parities["eager_batches"]) == (8, 8, [1, 8])
-    for row in evidence["measured"][engine_name]:
+    for row in evidence["measured"][artifact.engine]:
         assert row["run_ms"] > 0
         assert row["items_per_s"] > 0
         assert row["rss_mb"] > 10
@@ -75,7 +80,11 @@ def test_a_model_whose_way_depends_on_the_data_is_refused(exports: Exports, engi
     done = exports.result(key)
     assert (done.returncode, done.stdout) == (1, "")
     reason = done.stderr[done.stderr.index("export failed: ") :]
-    assert reason.startswith(f"export failed: branching cannot be exported for {engine_name} (")
+    told = {
+        "aoti": "be exported for aoti (", "onnx": "be exported for onnx (",
+        "standalone": "run without libtorch: without it, it does not compile (",
+    }[engine_name]  # fmt: skip
+    assert reason.startswith(f"export failed: branching cannot {told}")
     assert len(reason.splitlines()) <= 14
     assert "Traceback" not in done.stderr
     assert _entries(exports.path(key)) == set()
@@ -109,6 +118,42 @@ def test_auto_keeps_the_better_engine_with_the_evidence(exports: Exports) -> Non
     assert artifact.evidence["engine"] in exports.result("auto").stdout
 
 
+def test_a_kernel_of_libtorch_is_told_by_its_name(exports: Exports) -> None:
+    """A model that needs one runs with libtorch, and export says why."""
+    artifact = Artifact.read(exports.artifact("kernels-auto"))
+    artifact.verify()
+    why = "it needs libtorch: it calls functions that only libtorch has: aoti_torch_cpu_sort"
+    assert (artifact.runtime, artifact.evidence["runtime"], artifact.evidence["runtimes"]) == ("libtorch", why, {})
+    assert f"  runtime  libtorch: {why}\n" in exports.result("kernels-auto").stdout
+    assert _entries(artifact.path) == {"model-b1-t1.so", "artifact.json", "self-test.input", "self-test.output"}
+
+
+def test_without_libtorch_a_kernel_of_it_is_refused(exports: Exports) -> None:
+    done = exports.result("kernels-standalone")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(
+        "export failed: sorting cannot run without libtorch: "
+        "it calls functions that only libtorch has: aoti_torch_cpu_sort\n"
+    )
+    assert _entries(exports.path("kernels-standalone").parent) == set()
+
+
+def test_the_better_runtime_is_kept_with_the_evidence(exports: Exports) -> None:
+    artifact = Artifact.read(exports.artifact("products-auto"))
+    artifact.verify()
+    measured = artifact.evidence["runtimes"]
+    assert measured.keys() == {"standalone", "libtorch"}
+    # A run takes far less than what counts, and nothing is missing.
+    assert artifact.runtime == "standalone"
+    assert re.fullmatch(
+        r"needs no libtorch: \d+ items/s, loaded in \d+ ms, \d+ MB; with it \d+ items/s, loaded in \d+ ms, \d+ MB",
+        artifact.evidence["runtime"],
+    )
+    assert measured["standalone"]["rss_mb"] < measured["libtorch"]["rss_mb"]
+    assert _entries(artifact.path) == artifact.files.keys() | {"artifact.json"}
+    assert _entries(artifact.path.parent) == {"artifact"}
+
+
 def test_torchvision_models_bring_their_transforms_and_categories(exports: Exports) -> None:
     artifact = Artifact.read(exports.artifact("torchvision"))
     assert (artifact.name, len(artifact.labels), artifact.labels[281]) == ("mobilenet_v3_small", 1000, "tabby")
@@ -122,15 +167,18 @@ def test_show_prints_what_an_artifact_is(tiny: Path, engine_name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     artifact = Artifact.read(tiny)
     for line in (
-        f"tiny: {engine_name} fp32 in {tiny} (",
+        f"tiny: {artifact.engine} fp32 in {tiny} (",
         f"  digest   {artifact.digest}",
         "  input    image UINT8 [N, 16, 16, 3]",
         "  output   probabilities FP32 [N, 6]",
         "  labels   6",
         "  picture  shorter side 20 bicubic, centre 16x16, RGB",
-        f"  engine   asked for by --engine {engine_name}",
+        f"  engine   asked for by --engine {artifact.engine}",
     ):
         assert any(each.startswith(line) for each in done.stdout.splitlines()), line
+    runtimes = [each for each in done.stdout.splitlines() if each.startswith("  runtime  ")]
+    told = f"  runtime  {artifact.runtime}: asked for by --runtime {artifact.runtime}"
+    assert runtimes == ([] if engine_name == "onnx" else [told])
 
 
 def test_show_of_no_artifact_fails(tmp_path: Path) -> None:
@@ -248,6 +296,7 @@ def test_a_folder_that_is_no_artifact_is_left_as_it_is(
         ("--batch-sizes", "0"),
         ("--threads", "1,x"),
         ("--engine", "tensorrt"),
+        ("--runtime", "torch"),
         ("--tolerance", "x"),
         ("--tolerance", "0"),
         ("--tolerance", "-1"),

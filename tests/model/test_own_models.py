@@ -78,6 +78,7 @@ def test_a_model_that_changes_its_input_answers_the_same_bytes_alike(served: Ser
 
 
 @pytest.mark.parametrize("served", ["segmentation"], indirect=True)
+@pytest.mark.parametrize("engine_name", ["aoti", "onnx"], indirect=True)
 def test_a_segmentation_model_of_torchvision(served: Server) -> None:
     pixels = torch.randn(1, 3, 32, 32)
     with torch.no_grad():

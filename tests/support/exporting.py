@@ -15,28 +15,51 @@ BATCHES = ("--batch-sizes", "1,4", *ONE_THREAD)
 SINGLE = ("--batch-sizes", "1", *ONE_THREAD)
 OLD = "an artifact that was there before"
 
+# The engine aoti, with libtorch and without it.
+KINDS = {
+    "aoti": ("--engine", "aoti", "--runtime", "libtorch"),
+    "standalone": ("--engine", "aoti", "--runtime", "standalone"),
+    "onnx": ("--engine", "onnx"),
+}
+
 SHARED = {
-    "tiny-aoti": ("tests/support/models.py:tiny", "--engine", "aoti", *BATCHES),
+    "tiny-aoti": ("tests/support/models.py:tiny", *KINDS["aoti"], *BATCHES),
     "tiny-onnx": ("tests/support/models.py:tiny", "--engine", "onnx", *BATCHES),
-    "types-aoti": ("tests/support/models.py:types_aoti", "--engine", "aoti", *BATCHES),
+    "types-aoti": ("tests/support/models.py:types_aoti", *KINDS["aoti"], *BATCHES),
     "types-onnx": ("tests/support/models.py:types_onnx", "--engine", "onnx", *BATCHES),
+}
+OF_TEST_ENGINE: dict[str, tuple[str, ...]] = {
+    "tiny-standalone": ("tests/support/models.py:tiny_products", *KINDS["standalone"], *BATCHES),
+    "types-standalone": ("tests/support/models.py:types_aoti", *KINDS["standalone"], *BATCHES),
 }
 OF_TEST_EXPORT: dict[str, tuple[str, ...]] = {
     "imprecise": ("tests/support/models.py:tiny", "--engine", "onnx", "--tolerance", "1e-12", *SINGLE),
-    "branching-aoti": ("tests/support/models.py:branching", "--engine", "aoti", *SINGLE),
-    "branching-onnx": ("tests/support/models.py:branching", "--engine", "onnx", *SINGLE),
+    **{f"branching-{kind}": ("tests/support/models.py:branching", *flags, *SINGLE) for kind, flags in KINDS.items()},
     "bf16": ("tests/support/models.py:tiny", "--precision", "bf16", *SINGLE),
     "converting": ("tests/support/models.py:converting", "--engine", "onnx", *SINGLE),
+    "kernels-auto": ("tests/support/models.py:sorting", *SINGLE),
+    "products-auto": ("tests/support/models.py:tiny_products", *SINGLE),
+    "kernels-standalone": ("tests/support/models.py:sorting", *KINDS["standalone"], *SINGLE),
+    "tiny-standalone": OF_TEST_ENGINE["tiny-standalone"],
     "auto": ("tests/support/models.py:tiny", "--engine", "auto", *SINGLE),
     "torchvision": ("torchvision:mobilenet_v3_small", "--weights", "none", "--engine", "onnx", *SINGLE),
 }
 
 OF_TEST_OWN_MODELS: dict[str, tuple[str, ...]] = {
-    f"{model}-{engine}": (f"tests/support/models.py:{model}", "--engine", engine, *plan)
-    for engine in ("onnx", "aoti")
-    for model, plan in (("twice", BATCHES), ("named", SINGLE), ("segmentation", SINGLE))
+    f"{model}-{kind}": (f"tests/support/models.py:{model}", *KINDS[kind], *plan)
+    for model, plan, kinds in (
+        ("twice", BATCHES, ("onnx", "aoti", "standalone")),
+        ("named", SINGLE, ("onnx", "aoti", "standalone")),
+        ("segmentation", SINGLE, ("onnx", "aoti")),
+    )
+    for kind in kinds
 }
-OF_FILES = {"test_export.py": OF_TEST_EXPORT, "test_own_models.py": OF_TEST_OWN_MODELS}
+OF_FILES = {
+    "test_engine.py": OF_TEST_ENGINE,
+    "test_measure.py": OF_TEST_ENGINE,
+    "test_export.py": OF_TEST_EXPORT,
+    "test_own_models.py": OF_TEST_OWN_MODELS,
+}
 """What the tests of one file alone need: begun only when some of them are to run."""
 
 
@@ -50,6 +73,8 @@ class Exports:
 
     def begin(self, jobs: Mapping[str, tuple[str, ...]]) -> None:
         for key, arguments in jobs.items():
+            if key in self._done:
+                continue
             folder = self.path(key)
             folder.mkdir(parents=True)
             if key in ("imprecise", "bf16"):

@@ -137,6 +137,13 @@ class Smooth(torch.nn.Module):
         return (rows,)
 
 
+class Sorting(torch.nn.Module):
+    """FP32 [N, 8] in, sorted out: a kernel that Inductor does not compile itself."""
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        return torch.sort(numbers, 1).values
+
+
 class Wide(torch.nn.Module):
     """FP32 [N, 1] in, each number 800,000 times out: 3.2 MB an item."""
 
@@ -192,6 +199,10 @@ def wide() -> Model:
 
 def with_scalar() -> Model:
     return Model(WithScalar(), {"numbers": torch.ones(1, 3)})
+
+
+def sorting() -> Model:
+    return Model(Sorting(), {"numbers": torch.ones(1, 8)}, name="sorting")
 
 
 def twice() -> Model:
