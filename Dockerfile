@@ -6,7 +6,7 @@
 # A tag names another image after each update of Debian or Python; NAME@sha256:DIGEST always names the same image.
 ARG BASE=python:3.11-slim-bookworm
 
-# ---- export: the model, compiled and checked; of the engine only its libraries leave this stage --------------------
+# ---- export: the model, compiled and checked; of the engine only the libraries that the model needs leave this stage
 FROM $BASE AS export
 # --reinstall: a slimmed base image may list libc6-dev as installed, but without the files that the linker needs.
 RUN apt-get update && apt-get install -y --no-install-recommends --reinstall g++ libc6-dev && rm -rf /var/lib/apt/lists/*
@@ -28,8 +28,8 @@ ARG PRECISION=fp32
 RUN .venv/bin/python -m model export "$MODEL" --engine "$ENGINE" --precision "$PRECISION" --output artifact
 RUN .venv/bin/python -c "import json; print(json.load(open('artifact/artifact.json'))['engine'])" >engine \
     && mkdir libtorch libonnxruntime \
-    && if grep -q aoti engine; then folder=libtorch; else folder=libonnxruntime; fi \
-    && .venv/bin/python -m model.libraries "$(cat engine)" $folder
+    && if grep -q '"runtime": "libtorch"' artifact/artifact.json; then .venv/bin/python -m model.libraries aoti libtorch; fi \
+    && if grep -q onnx engine; then .venv/bin/python -m model.libraries onnx libonnxruntime; fi
 
 # ---- deps: the packages of the service -----------------------------------------------------------------------------
 FROM $BASE AS deps

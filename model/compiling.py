@@ -56,8 +56,7 @@ def compiled(what: Compilation, draft: Artifact, reference: parity.Reference) ->
 def _simplest(what: Compilation, draft: Artifact, runtime: str) -> Artifact:
     """The draft with the program of the first plan only."""
     artifact = replace(draft, runtime=runtime, path=draft.path.with_name(f"{draft.path.name}-{runtime}"))
-    if not artifact.path.exists():
-        artifact.path.mkdir()
+    artifact.path.mkdir()
     if runtime == "standalone":
         library.build(artifact)
     return _with(what, artifact, what.plans[0])

@@ -77,6 +77,8 @@ def _check_output(request: Request) -> None:
     is_free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
     if not is_free and not (output / "artifact.json").is_file():
         raise ExportError(f"{output} exists and is not an artifact: it is left as it is")
+    if request.runtime != "auto" and request.engine == "onnx":
+        raise ExportError(f"--runtime {request.runtime} needs --engine aoti: ONNX Runtime never needs libtorch")
     if request.precision == "bf16" and request.engine != "aoti":
         raise ExportError("--precision bf16 needs --engine aoti: ONNX Runtime has no bfloat16 kernels for CPUs")
 

@@ -4,7 +4,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,55 +45,68 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, target: 
     Batch and threads are fixed because oneDNN packs the weights for them: a static batch with frozen weights takes
     half the time of a dynamic one, and a library packed for 2 threads but run on 1 packs a layer anew at each run.
     """
-    cpu, threads = target.cpu, target.threads
-    torch.set_num_threads(threads)
+    torch.set_num_threads(target.threads)
     # Inductor keeps what an earlier compilation in this process found out about the CPU, and would use it here.
     cpu_vec_isa.valid_vec_isa_list.cache_clear()
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with (
+        torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(),
+        _linked_with(target.runtime) if target.runtime else nullcontext(),
+    ):  # fmt: skip
         # Inductor looks for Python's headers each time it calls the compiler, but a compiled model includes none of them.
         warnings.filterwarnings("ignore", "Can't find Python.h", UserWarning)
         graph = torch.export.export(_Contiguous(module).eval(), inputs).module()
         if fold_padding(graph):
             graph = torch.export.export(graph, inputs).module()
-        own_kernels = {} if target.runtime is None else _own_kernels(target.runtime)
         # The compiler leaves its source files beside the library.
-        compiled = torch._inductor.aot_compile(  # noqa: SLF001 - aoti_compile_and_package would zip it
-            graph,
-            inputs,
-            options={
-                "aot_inductor.output_path": str(Path(folder) / "model.so"),
-                "freezing": True,
-                # The service opens libtorch_cpu itself. Linked, the library names libtorch.so too where torch is the
-                # CUDA build, which in turn needs all of CUDA.
-                "aot_inductor.link_libtorch": False,
-                # `model.cpus` has checked the CPU. Inductor's own check compiles and loads a probe that needs libtorch,
-                # which by the line above is not linked to the probe either: it fails, and all code is scalar.
-                "cpp.vec_isa_ok": "avx2" in cpu.flags,
-                # Weights at the end of the file instead of among the code: the service gives these pages back once copied.
-                "aot_inductor.force_mmap_weights": True,
-                # For debuggers only, and 1.4 MB of each library.
-                "aot_inductor.enable_line_tables": False,
-                "cpp.threads": threads,
-                "cpp.march": "native" if cpu.name == "native" else cpu.name,
-                "cpp.simdlen": None if cpu.name == "native" else 256,
-                **own_kernels,
-            },
-        )
+        options = {"aot_inductor.output_path": str(Path(folder) / "model.so"), **_options(target)}
+        compiled = torch._inductor.aot_compile(graph, inputs, options=options)  # noqa: SLF001 - packaged, it is zipped
         shutil.move(str(compiled), library)
     library.chmod(0o644)
 
 
-def _own_kernels(runtime: Path) -> dict[str, Any]:
-    """Options by which Inductor compiles matrix products itself, and links the model with the runtime library."""
-    # Where the linker looks for -lkindling.
-    os.environ["LIBRARY_PATH"] = str(runtime.parent)
-    # Inductor loads what it compiles to try it, which is linked with the library too.
-    aoti_abi.dlopen(runtime, aoti_abi.RTLD_NOW)
-    return {
+def _options(target: Target) -> dict[str, Any]:
+    """Inductor's."""
+    is_native = target.cpu.name == "native"
+    options = {
+        "freezing": True,
+        # The service opens libtorch_cpu itself. Linked, the library names libtorch.so too where torch is the CUDA build,
+        # which in turn needs all of CUDA.
+        "aot_inductor.link_libtorch": False,
+        # `model.cpus` has checked the CPU. Inductor's own check compiles and loads a probe that needs libtorch, which by
+        # the line above is not linked to the probe either: it fails, and all code is scalar.
+        "cpp.vec_isa_ok": "avx2" in target.cpu.flags,
+        # Weights at the end of the file instead of among the code: the service gives these pages back once copied.
+        "aot_inductor.force_mmap_weights": True,
+        # For debuggers only, and 1.4 MB of each library.
+        "aot_inductor.enable_line_tables": False,
+        "cpp.threads": target.threads,
+        "cpp.march": target.cpu.name,
+        "cpp.simdlen": None if is_native else 256,
+    }
+    if target.runtime is None:
+        return options
+    name = target.runtime.stem.removeprefix("lib")
+    return options | {
         "max_autotune": True,
         "max_autotune_gemm_backends": "CPP",
-        "aot_inductor.custom_op_libs": [runtime.stem.removeprefix("lib")],
+        "aot_inductor.custom_op_libs": [name],
     }
+
+
+@contextmanager
+def _linked_with(runtime: Path) -> Iterator[None]:
+    """Let the linker find the runtime library: Inductor has an option for its name only."""
+    # Inductor loads what it compiles to try it, which is linked with the library too.
+    aoti_abi.dlopen(runtime, aoti_abi.RTLD_NOW)
+    before = os.environ.get("LIBRARY_PATH")
+    os.environ["LIBRARY_PATH"] = str(runtime.parent) if before is None else f"{runtime.parent}:{before}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["LIBRARY_PATH"]
+        else:
+            os.environ["LIBRARY_PATH"] = before
 
 
 def lower_onnx(module: torch.nn.Module, inputs: dict[str, torch.Tensor], outputs: Sequence[str], graph: Path) -> None:

@@ -104,7 +104,9 @@ class Settings:
     aws_lambda_max_concurrency: int = _setting(
         1, "processes that share the CPUs, one for each request (Lambda Managed Instances set it)", 1
     )
-    libtorch_dir: Path | None = _setting(None, "folder of libtorch_cpu.so; unset: beside the installed torch")
+    libtorch_dir: Path | None = _setting(
+        None, "folder of libtorch_cpu.so, for a model that needs it; unset: beside the installed torch"
+    )
     onnxruntime_dir: Path | None = _setting(
         None, "folder of libonnxruntime.so; unset: beside the installed onnxruntime"
     )

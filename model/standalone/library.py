@@ -10,7 +10,7 @@ from torch._inductor import cpp_builder
 from model.artifact import Artifact
 from service.runtime.engine import aoti_abi
 
-SOURCES = Path(__file__).parent
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 # Whose C shim the library implements. Another version may want other functions, or other things of the same ones.
 TORCH = "2.13."
 
@@ -31,9 +31,9 @@ def build(artifact: Artifact) -> Path:
     library = artifact.path / aoti_abi.STANDALONE
     # -Bsymbolic: its functions call each other, also where libtorch is in the same process and has the same names.
     arguments = [
-        "-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-march={artifact.cpu.name}",
+        "-std=c++17", "-O2", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden", f"-march={artifact.cpu.name}",
         f'-DBUILT_FOR="{aoti_abi.built_for(version)}"', "-isystem", str(Path(torch.__file__).parent / "include"),
-        f"-Wl,-Bsymbolic,-soname,{library.name}", "-o", str(library), *sorted(map(str, SOURCES.glob("*.cpp"))), "-lm",
+        f"-Wl,--as-needed,-Bsymbolic,-soname,{library.name}", "-o", str(library), *map(str, SOURCES), "-lm",
     ]  # fmt: skip
     done = subprocess.run([cpp_builder.get_cpp_compiler(), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -61,12 +61,13 @@ def check(program: Path, library: Path) -> None:
 
 
 def provide_openmp(artifact: Artifact) -> None:
-    """Copy the compiler's OpenMP library into the artifact if one of its programs needs it, else remove it.
+    """Copy the compiler's OpenMP library into the artifact if one of its libraries needs it, else remove it.
 
     A slim image of Debian has none.
     """
     copy = artifact.path / aoti_abi.OPENMP
-    if not any(_needs_openmp(artifact.path / program.file) for program in artifact.programs):
+    libraries = (aoti_abi.STANDALONE, *(program.file for program in artifact.programs))
+    if not any(_needs_openmp(artifact.path / name) for name in libraries):
         copy.unlink(missing_ok=True)
     elif not copy.exists():
         command = [cpp_builder.get_cpp_compiler(), f"-print-file-name={copy.name}"]
@@ -76,8 +77,8 @@ def provide_openmp(artifact: Artifact) -> None:
         shutil.copyfile(found, copy)
 
 
-def _needs_openmp(program: Path) -> bool:
-    return any(name.startswith(("GOMP_", "omp_")) for name, kind in _symbols(program) if kind == "U")
+def _needs_openmp(library: Path) -> bool:
+    return any(name.startswith(("GOMP_", "omp_")) for name, kind in _symbols(library) if kind == "U")
 
 
 def _symbols(library: Path) -> list[tuple[str, str]]:

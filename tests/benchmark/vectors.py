@@ -13,7 +13,7 @@ from model import catalog, cpus, parity
 from model.artifact import Artifact, CpuSpec, Defaults, Program, TensorSpec
 from model.catalog import Model
 from model.contract import DATATYPES, Tensors, ready
-from model.lower import lower_aoti
+from model.lower import Target, lower_aoti
 from model.measure import measure
 from model.progress import step
 from service.runtime.engine.interface import Plan
@@ -72,7 +72,8 @@ def _compile(model: Model, place: Path, reference: parity.Reference, side: str) 
     place.mkdir(parents=True)
     cpu = cpus.resolve("x86-64-v3")
     inputs = tuple(model.inputs.values())
-    lower_aoti(model.module, inputs, place / "model.so", 1, cpu if side == "vector" else replace(cpu, flags=()))
+    target = Target(cpu if side == "vector" else replace(cpu, flags=()))
+    lower_aoti(model.module, inputs, place / "model.so", target)
     artifact = Artifact(
         name=model.name,
         engine="aoti",

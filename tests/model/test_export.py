@@ -210,6 +210,10 @@ def test_show_of_no_artifact_fails(tmp_path: Path) -> None:
             "--precision bf16 needs --engine aoti: ",
         ),
         (
+            ("tests/support/models.py:tiny", "--runtime", "standalone", "--engine", "onnx"),
+            "--runtime standalone needs --engine aoti: ",
+        ),
+        (
             ("tests/support/models.py:tiny", "--precision", "bf16", "--engine", "auto"),
             "--precision bf16 needs --engine aoti: ",
         ),

@@ -289,7 +289,7 @@ def _with_library(artifact: Artifact, *functions: str) -> Artifact:
     source = artifact.path.with_name("library.cpp")
     source.write_text("".join(functions))
     file = artifact.path / "libkindling.so"
-    command = ["g++", "-fPIC", "-shared", "-Wl,-soname,libkindling.so", "-o", file, source]
+    command = ["g++", "-fPIC", "-shared", "-Wl,-soname,libkindling.so", "-o", str(file), str(source)]
     subprocess.run(command, check=True)
     artifact.write()
     return Artifact.read(artifact.path)

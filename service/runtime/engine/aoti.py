@@ -44,12 +44,13 @@ def _open_standalone(artifact: Artifact) -> Any:
             aoti_abi.dlopen(folder / aoti_abi.OPENMP, aoti_abi.RTLD_NOW)
         library = aoti_abi.dlopen(path, aoti_abi.RTLD_NOW)
         told = aoti_abi.bind_built_for(library)().decode()
+        functions = aoti_abi.bind_torch(library)
     except (OSError, AttributeError) as fault:
         raise ArtifactError(f"{path} cannot be loaded: {fault}") from None
     wanted = aoti_abi.built_for(artifact.versions.get("torch", ""))
     if told != wanted:
         raise ArtifactError(f"{path} is built for {told}, and the model needs {wanted}: export it again")
-    return aoti_abi.bind_torch(library)
+    return functions
 
 
 def _open_libtorch(artifact: Artifact, how: Plan) -> Any:
