@@ -51,7 +51,7 @@ def after() -> None:
     """Draw other random numbers than the processes that were restored from the same snapshot, and begin a new ledger.
 
     Ids come from the kernel, whose generator Lambda takes care of. But Python's `random` and OpenSSL's generator (keys and
-    nonces of TLS) are part of the snapshot; only Amazon Linux has an OpenSSL that notices (openssl-snapsafe-libs).
+    nonces of TLS) are part of the snapshot. Debian's OpenSSL does not notice; Amazon Linux has one (openssl-snapsafe-libs).
     """
     ledger.begin_again()
     random.seed()
