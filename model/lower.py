@@ -15,6 +15,8 @@ from torch._inductor import cpu_vec_isa
 
 from model.artifact import CpuSpec
 from model.contract import Tensors
+from model.kernels.operators import SHIMS
+from model.kernels.rewrite import rewritten
 from model.padding import fold_padding
 from service.runtime.engine import aoti_abi
 
@@ -54,9 +56,13 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, target: 
     ):  # fmt: skip
         # Inductor looks for Python's headers each time it calls the compiler, but a compiled model includes none of them.
         warnings.filterwarnings("ignore", "Can't find Python.h", UserWarning)
-        graph = torch.export.export(_Contiguous(module).eval(), inputs).module()
-        if fold_padding(graph):
-            graph = torch.export.export(graph, inputs).module()
+        program = torch.export.export(_Contiguous(module).eval(), inputs)
+        if target.runtime:
+            graph = rewritten(program)
+        else:
+            graph = program.module()
+            fold_padding(graph)
+        graph = torch.export.export(graph, inputs).module()
         # The compiler leaves its source files beside the library.
         options = {"aot_inductor.output_path": str(Path(folder) / "model.so"), **_options(target)}
         compiled = torch._inductor.aot_compile(graph, inputs, options=options)  # noqa: SLF001 - packaged, it is zipped
@@ -90,6 +96,7 @@ def _options(target: Target) -> dict[str, Any]:
         "max_autotune": True,
         "max_autotune_gemm_backends": "CPP",
         "aot_inductor.custom_op_libs": [name],
+        "aot_inductor.custom_ops_to_c_shims": SHIMS,
     }
 
 

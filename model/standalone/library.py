@@ -10,7 +10,8 @@ from torch._inductor import cpp_builder
 from model.artifact import Artifact
 from service.runtime.engine import aoti_abi
 
-SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+_MODEL = Path(__file__).parents[1]
+SOURCES = tuple(sorted([*_MODEL.glob("standalone/*.cpp"), *_MODEL.glob("kernels/*.cpp")]))
 # Whose C shim the library implements. Another version may want other functions, or other things of the same ones.
 TORCH = "2.13."
 
@@ -31,7 +32,7 @@ def build(artifact: Artifact) -> Path:
     library = artifact.path / aoti_abi.STANDALONE
     # -Bsymbolic: its functions call each other, also where libtorch is in the same process and has the same names.
     arguments = [
-        "-std=c++17", "-O2", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden", f"-march={artifact.cpu.name}",
+        "-std=c++17", "-O3", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden", f"-march={artifact.cpu.name}",
         f'-DBUILT_FOR="{aoti_abi.built_for(version)}"', "-isystem", str(Path(torch.__file__).parent / "include"),
         f"-Wl,--as-needed,-Bsymbolic,-soname,{library.name}", "-o", str(library), *map(str, SOURCES), "-lm",
     ]  # fmt: skip
