@@ -122,7 +122,7 @@ def test_a_kernel_of_libtorch_is_told_by_its_name(exports: Exports) -> None:
     """A model that needs one runs with libtorch, and export says why."""
     artifact = Artifact.read(exports.artifact("kernels-auto"))
     artifact.verify()
-    why = "it needs libtorch: it calls functions that only libtorch has: aoti_torch_cpu_sort"
+    why = "it needs libtorch: it calls functions that only libtorch has: aoti_torch_cpu_sort_stable"
     assert (artifact.runtime, artifact.evidence["runtime"], artifact.evidence["runtimes"]) == ("libtorch", why, {})
     assert f"  runtime  libtorch: {why}\n" in exports.result("kernels-auto").stdout
     assert _entries(artifact.path) == {"model-b1-t1.so", "artifact.json", "self-test.input", "self-test.output"}
@@ -133,7 +133,7 @@ def test_without_libtorch_a_kernel_of_it_is_refused(exports: Exports) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(
         "export failed: sorting cannot run without libtorch: "
-        "it calls functions that only libtorch has: aoti_torch_cpu_sort\n"
+        "it calls functions that only libtorch has: aoti_torch_cpu_sort_stable\n"
     )
     assert _entries(exports.path("kernels-standalone").parent) == set()
 
@@ -349,6 +349,7 @@ def test_a_difference_that_is_not_a_number_is_infinite() -> None:
     assert parity.difference(torch.zeros(0), torch.zeros(0)) == 0.0
 
 
+@pytest.mark.parametrize("engine_name", ["aoti", "onnx"], indirect=True)
 def test_the_self_test_is_eager_pytorchs_answer_to_a_real_picture(tiny: Path) -> None:
     artifact = Artifact.read(tiny)
     (picture,), (answer,) = artifact.read_self_test()
