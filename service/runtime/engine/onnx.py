@@ -116,16 +116,10 @@ class OnnxEngine:
                 inputs[index] = column.wrap(blob, len(items)).value
             self._library.check(
                 self._library.call.Run(
-                    self._session,
-                    self._options(len(items)),
-                    names[0],
-                    inputs,
-                    len(inputs),
-                    names[1],
-                    len(outputs),
-                    outputs,
+                    self._session, self._options(len(items)),
+                    names[0], inputs, len(inputs), names[1], len(outputs), outputs,
                 )
-            )
+            )  # fmt: skip
             columns = [column.copy(value, len(items)) for column, value in zip(self._outputs, outputs, strict=True)]
         except _Fault as fault:
             raise EngineError(str(fault)) from None
