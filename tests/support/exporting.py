@@ -29,7 +29,7 @@ SHARED = {
     "types-onnx": ("tests/support/models.py:types_onnx", "--engine", "onnx", *BATCHES),
 }
 OF_TEST_ENGINE: dict[str, tuple[str, ...]] = {
-    "tiny-standalone": ("tests/support/models.py:tiny_products", *KINDS["standalone"], *BATCHES),
+    "tiny-standalone": ("tests/support/models.py:tiny", *KINDS["standalone"], *BATCHES),
     "types-standalone": ("tests/support/models.py:types_aoti", *KINDS["standalone"], *BATCHES),
 }
 OF_TEST_EXPORT: dict[str, tuple[str, ...]] = {
@@ -38,7 +38,7 @@ OF_TEST_EXPORT: dict[str, tuple[str, ...]] = {
     "bf16": ("tests/support/models.py:tiny", "--precision", "bf16", *SINGLE),
     "converting": ("tests/support/models.py:converting", "--engine", "onnx", *SINGLE),
     "kernels-auto": ("tests/support/models.py:sorting", *SINGLE),
-    "products-auto": ("tests/support/models.py:tiny_products", *SINGLE),
+    "tiny-auto": ("tests/support/models.py:tiny", *SINGLE),
     "kernels-standalone": ("tests/support/models.py:sorting", *KINDS["standalone"], *SINGLE),
     "tiny-standalone": OF_TEST_ENGINE["tiny-standalone"],
     "auto": ("tests/support/models.py:tiny", "--engine", "auto", *SINGLE),

@@ -1,6 +1,5 @@
 """Small models of one's own, as `python -m model export tests/support/models.py:NAME` takes them."""
 
-import dataclasses
 from collections import OrderedDict
 
 import torch
@@ -32,21 +31,6 @@ class Net(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         features = torch.relu(self.second(torch.relu(self.first(pixels))))
         return self.last(features.flatten(1))  # type: ignore[no-any-return]
-
-
-class Products(Net):
-    """The same, with each convolution as a matrix product of slices: nothing of it needs a kernel of libtorch."""
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features = torch.relu(self._slices(self.second, torch.relu(self._slices(self.first, pixels))))
-        return self.last(features.flatten(1))  # type: ignore[no-any-return]
-
-    def _slices(self, layer: torch.nn.Conv2d, given: torch.Tensor) -> torch.Tensor:
-        step = layer.stride[0]
-        patches = given.unfold(2, 3, step).unfold(3, 3, step).permute(0, 2, 3, 1, 4, 5)
-        rows = patches.reshape(-1, layer.weight[0].numel())
-        products = torch.nn.functional.linear(rows, layer.weight.flatten(1), layer.bias)
-        return products.reshape(*patches.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 class Types(torch.nn.Module):
@@ -159,12 +143,6 @@ def tiny_module() -> torch.nn.Module:
 def tiny() -> Model:
     example = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
     return Model(tiny_module(), {"image": example}, ("probabilities",), "tiny", LABELS, PICTURE)
-
-
-def tiny_products() -> Model:
-    """Answers as `tiny` does."""
-    module = ImageClassifier(Products(), mean=[127.0] * 3, std=[64.0] * 3).eval()
-    return dataclasses.replace(tiny(), module=module)
 
 
 def types_onnx() -> Model:
