@@ -85,10 +85,7 @@ def _with(what: Compilation, artifact: Artifact, plan: tuple[int, int]) -> Artif
             except Exception as fault:
                 raise StandaloneError(f"without it, it does not compile ({summary(fault)})") from fault
             library.check(path, runtime)
-    artifact = replace(artifact, programs=(*artifact.programs, Program(path.name, batch, threads)))
-    if artifact.runtime == "standalone":
-        library.provide_openmp(artifact)
-    return artifact
+    return replace(artifact, programs=(*artifact.programs, Program(path.name, batch, threads)))
 
 
 def _better(what: Compilation, alone: Artifact, draft: Artifact, reference: parity.Reference) -> Artifact:

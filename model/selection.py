@@ -7,7 +7,6 @@ from model import parity
 from model.artifact import Artifact, Defaults, Program
 from model.measure import Report, measure
 from model.progress import step
-from model.standalone import library
 from service.runtime.cpu import quota
 from service.runtime.engine.interface import Plan
 
@@ -75,8 +74,6 @@ def best_plan(lowered: Artifact, plans: list[tuple[int, int]], reference: parity
         (lowered.path / program.file).unlink()
     defaults = Defaults(best.plan.max_batch_size, best.plan.threads)
     artifact = replace(lowered, programs=kept, defaults=defaults, evidence=evidence)
-    if artifact.runtime == "standalone":
-        library.provide_openmp(artifact)
     return Candidate(artifact, best.plan, best.report)
 
 

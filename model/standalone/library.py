@@ -21,7 +21,7 @@ class StandaloneError(Exception):
 
 
 def build(artifact: Artifact) -> Path:
-    """The library for the artifact's CPU and its version of torch, in the artifact's folder.
+    """The library for the artifact's CPU and its version of torch, in the artifact's folder, with what it needs.
 
     Raises:
         StandaloneError: it is not written for this version of torch, or does not compile.
@@ -41,7 +41,17 @@ def build(artifact: Artifact) -> Path:
         errors = [line for line in done.stderr.splitlines() if "error" in line] or ["the compiler gave no reason"]
         raise StandaloneError(f"the runtime library does not compile: {errors[0]}")
     library.chmod(0o644)
+    _provide_openmp(artifact.path)
     return library
+
+
+def _provide_openmp(folder: Path) -> None:
+    """Copy the compiler's OpenMP library, which this one needs: a slim image of Debian has none."""
+    command = [cpp_builder.get_cpp_compiler(), f"-print-file-name={aoti_abi.OPENMP}"]
+    found = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    if not found.is_absolute():
+        raise StandaloneError(f"the compiler has no {found}")
+    shutil.copyfile(found, folder / aoti_abi.OPENMP)
 
 
 def missing(program: Path, library: Path) -> list[str]:
@@ -59,27 +69,6 @@ def check(program: Path, library: Path) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise StandaloneError(f"it calls functions that only libtorch has: {', '.join(names[:3])}{more}")
-
-
-def provide_openmp(artifact: Artifact) -> None:
-    """Copy the compiler's OpenMP library into the artifact if one of its libraries needs it, else remove it.
-
-    A slim image of Debian has none.
-    """
-    copy = artifact.path / aoti_abi.OPENMP
-    libraries = (aoti_abi.STANDALONE, *(program.file for program in artifact.programs))
-    if not any(_needs_openmp(artifact.path / name) for name in libraries):
-        copy.unlink(missing_ok=True)
-    elif not copy.exists():
-        command = [cpp_builder.get_cpp_compiler(), f"-print-file-name={copy.name}"]
-        found = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
-        if not found.is_absolute():
-            raise StandaloneError(f"the compiler has no {copy.name}")
-        shutil.copyfile(found, copy)
-
-
-def _needs_openmp(library: Path) -> bool:
-    return any(name.startswith(("GOMP_", "omp_")) for name, kind in _symbols(library) if kind == "U")
 
 
 def _symbols(library: Path) -> list[tuple[str, str]]:

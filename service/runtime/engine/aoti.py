@@ -32,7 +32,7 @@ def open_libraries(artifact: Artifact, how: Plan) -> Any:
 
 
 def _open_standalone(artifact: Artifact) -> Any:
-    """The artifact's runtime library, and OpenMP's if a program needs it.
+    """The artifact's runtime library, and OpenMP's, which it needs.
 
     They are verified here, because they are opened before the other files are verified.
     """
@@ -40,8 +40,7 @@ def _open_standalone(artifact: Artifact) -> Any:
     folder = artifact.path.resolve()
     path = folder / aoti_abi.STANDALONE
     try:
-        if aoti_abi.OPENMP in artifact.files:
-            aoti_abi.dlopen(folder / aoti_abi.OPENMP, aoti_abi.RTLD_NOW)
+        aoti_abi.dlopen(folder / aoti_abi.OPENMP, aoti_abi.RTLD_NOW)
         library = aoti_abi.dlopen(path, aoti_abi.RTLD_NOW)
         told = aoti_abi.bind_built_for(library)().decode()
         functions = aoti_abi.bind_torch(library)
