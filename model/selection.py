@@ -42,18 +42,21 @@ def candidates(batch_sizes: tuple[int, ...], thread_counts: tuple[int, ...]) -> 
     return [(batch, threads[0]) for batch in batches] + [(1, each) for each in threads[1:]]
 
 
-def best_plan(lowered: Artifact, plans: list[tuple[int, int]], reference: parity.Reference) -> Candidate:
+def best_plan(
+    lowered: Artifact, plans: list[tuple[int, int]], reference: parity.Reference, passes: int = PASSES
+) -> Candidate:
     """Parity of every candidate, then the fastest of them; the artifact keeps only what the fastest needs."""
     parity.write_self_test(lowered, reference)
     lowered.write()
     by_plan: dict[tuple[int, int], Candidate] = {}
     differences: dict[str, float] = {}
     # Measure in turn, and take each one's best: a neighbour on the machine disturbs some rounds, hardly all of one plan.
-    for number in range(PASSES):
+    told = lowered.engine if lowered.runtime != "standalone" else f"{lowered.engine} without libtorch"
+    for number in range(passes):
         for batch, threads in plans:
             plan = Plan(max(1, quota() // threads), threads, batch)
             what = f"batch {batch}, {plan.runners} x {threads} thread{'s' * (threads > 1)}"
-            with step(f"{lowered.engine}: measure {what}, pass {number + 1} of {PASSES}"):
+            with step(f"{told}: measure {what}, pass {number + 1} of {passes}"):
                 report = measure(lowered.path, plan, reference.questions)
             differences[f"batch {batch}, threads {threads}"] = parity.check(lowered, report.answers, reference)
             candidate = Candidate(lowered, plan, report)
@@ -85,6 +88,10 @@ def _is_needed(program: Program, simplest: Plan, best: Plan) -> bool:
         (1, best.threads),
         (best.max_batch_size, best.threads),
     }
+
+
+def faster(first: Candidate, second: Candidate) -> Candidate:
+    return max(first, second, key=_rate)
 
 
 def _rate(candidate: Candidate) -> float:

@@ -30,6 +30,7 @@ def build(artifact: Artifact) -> Path:
     if not version.startswith(TORCH):
         raise StandaloneError(f"the runtime library is written for torch {TORCH}x, and this is {version}")
     library = artifact.path / aoti_abi.STANDALONE
+    # -O3: with -O2, GCC 12 keeps no array of vectors in registers.
     # -Bsymbolic: its functions call each other, also where libtorch is in the same process and has the same names.
     arguments = [
         "-std=c++17", "-O3", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden", f"-march={artifact.cpu.name}",
