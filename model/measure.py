@@ -30,12 +30,16 @@ class MeasureError(Exception):
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement. `answers` are the outputs of the questions, item by item; times are medians over the rounds."""
+    """One measurement. `answers` are the outputs of the questions, item by item; times are medians over the rounds.
+
+    `cpu_ms` is the CPU time that one item takes, of the best round: what a busy neighbour changes least.
+    """
 
     load_ms: float
     first_run_ms: float
     run_ms: float
     items_per_s: float
+    cpu_ms: float
     rss_mb: float
     answers: list[Item]
 
@@ -89,23 +93,24 @@ def _main(folder: str, plan: str, asked: str, answered: str) -> None:
         answers += model.run(questions[start : start + batch])
     Path(answered).write_bytes(b"".join(part for item in answers for part in item))
 
-    run_ms, items_per_s = _time(model, questions[:batch], how.runners)
+    run_ms, items_per_s, cpu_ms = _time(model, questions[:batch], how.runners)
     report = {
         "load_ms": round((loaded - started) * 1e3, 1),
         "first_run_ms": round((first - loaded) * 1e3, 1),
         "run_ms": round(run_ms, 2),
         "items_per_s": round(items_per_s, 1),
+        "cpu_ms": round(cpu_ms, 3),
         "rss_mb": _rss_mb(),
     }
     print(json.dumps(report))
     model.close()
 
 
-def _time(model: Engine, items: list[Item], runners: int) -> tuple[float, float]:
-    """Milliseconds of one run, and items a second with all runners busy: the median round of each."""
+def _time(model: Engine, items: list[Item], runners: int) -> tuple[float, float, float]:
+    """Milliseconds of one run, items a second with all runners busy, and milliseconds of CPU for an item."""
     for _ in range(WARM_UP_RUNS):
         model.run(items)
-    runs_ms, rates = [], []
+    runs_ms, rates, cpu_ms = [], [], []
     for _ in range(ROUNDS):
         counts: list[list[float]] = [[] for _ in range(runners)]
         end = time.perf_counter() + ROUND_S
@@ -118,15 +123,16 @@ def _time(model: Engine, items: list[Item], runners: int) -> tuple[float, float]
                 times.append(time.perf_counter() - start)
 
         threads = [threading.Thread(target=runner, args=(times,)) for times in counts]
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         every = [each for times in counts for each in times]
         rates.append(len(every) * len(items) / (time.perf_counter() - began))
+        cpu_ms.append((time.process_time() - used) * 1e3 / (len(every) * len(items)))
         runs_ms.append(statistics.median(every) * 1e3)
-    return statistics.median(runs_ms), statistics.median(rates)
+    return statistics.median(runs_ms), statistics.median(rates), min(cpu_ms)
 
 
 def _rss_mb() -> float:

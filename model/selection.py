@@ -90,10 +90,6 @@ def _is_needed(program: Program, simplest: Plan, best: Plan) -> bool:
     }
 
 
-def faster(first: Candidate, second: Candidate) -> Candidate:
-    return max(first, second, key=_rate)
-
-
 def _rate(candidate: Candidate) -> float:
     return candidate.report.items_per_s
 
