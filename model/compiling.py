@@ -85,7 +85,7 @@ def _with(what: Compilation, artifact: Artifact, plan: tuple[int, int]) -> Artif
             try:
                 lower_aoti(what.module, inputs, path, Target(artifact.cpu, threads, runtime))
             except Exception as fault:
-                raise StandaloneError(f"without it, it does not compile ({summary(fault)})") from fault
+                raise StandaloneError(f"without it, it does not compile ({_reason(fault)})") from fault
             library.check(path, runtime)
     return replace(artifact, programs=(*artifact.programs, Program(path.name, batch, threads)))
 
@@ -112,6 +112,12 @@ def _better(what: Compilation, alone: Artifact, draft: Artifact, reference: pari
         return _with_others(what, alone, why, measured)
     except StandaloneError as fault:
         return _with_others(what, linked, f"it needs libtorch for some of its programs: {fault}", measured)
+
+
+def _reason(fault: Exception) -> str:
+    """What the compiler or the linker said, if one of them failed; else what the exception says."""
+    errors = (line.strip() for line in str(fault).splitlines() if " error: " in line or "/ld: " in line)
+    return next(errors, summary(fault))
 
 
 def _cpu_ms(candidate: Candidate) -> float:

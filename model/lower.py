@@ -105,8 +105,9 @@ def _linked_with(runtime: Path) -> Iterator[None]:
     """Let the linker find the runtime library: Inductor has an option for its name only."""
     # Inductor loads what it compiles to try it, which is linked with the library too.
     aoti_abi.dlopen(runtime, aoti_abi.RTLD_NOW)
-    before = os.environ.get("LIBRARY_PATH")
-    os.environ["LIBRARY_PATH"] = str(runtime.parent) if before is None else f"{runtime.parent}:{before}"
+    # Whole: the linker runs in a folder of Inductor's.
+    folder, before = runtime.parent.resolve(), os.environ.get("LIBRARY_PATH")
+    os.environ["LIBRARY_PATH"] = str(folder) if before is None else f"{folder}:{before}"
     try:
         yield
     finally:

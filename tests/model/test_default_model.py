@@ -32,6 +32,11 @@ def eager(default_artifact: Path) -> torch.nn.Module:
     return catalog.load(catalog.DEFAULT).module.eval()
 
 
+def test_it_needs_no_libtorch(default_artifact: Path) -> None:
+    artifact = Artifact.read(default_artifact)
+    assert artifact.runtime == "standalone", artifact.evidence["runtime"]
+
+
 def _top(server: Server, picture: bytes, count: int = 5) -> list[dict[str, Any]]:
     answer = server.call("POST", f"/infer?top={count}", picture)
     assert answer.status == 200, answer.body
