@@ -17,6 +17,8 @@ from tests.support.eventually import eventually
 from tests.support.serving import Answer
 
 MODEL = "efficientnet_lite0"
+# Another delivery of the event is being computed; no room; the database or the model is not there in time.
+DELIVERED_AGAIN = (409, 429, 503)
 # On two cores, with wakes and retries; a lease that a dead pod held is over after 15 s, and a broker that was told 409
 # comes again after 0.2, 0.4, ... 12.8, 25.6 s.
 ANSWERED_S = 60
@@ -202,6 +204,6 @@ def test_a_burst_brings_more_workers_and_then_none(kindling: Async) -> None:
         eventually(lambda: len(kindling.cluster.ready_pods("kindling-worker")) >= 2, FLOOD_S, "a second worker")
     # An answer that the Broker does not take for an event it would count as 502, and send the event again.
     eventually(lambda: kindling.answered()["/events", 200] >= BURST, ANSWERED_S, "all counted")
-    assert {status for _, status in kindling.answered()} <= {200, 429}
+    assert {status for _, status in kindling.answered()} <= {200, *DELIVERED_AGAIN}
     eventually(lambda: _replied(kindling, ids) == {*ids}, ANSWERED_S, "replies")
     eventually(lambda: kindling.cluster.pods("kindling-worker") == [], ASLEEP_S, "asleep")
