@@ -48,6 +48,8 @@ class Deployed:
             return bool(
                 status.get("observedGeneration") == found["metadata"]["generation"]
                 and [status.get(each) for each in ("replicas", "updatedReplicas", "readyReplicas")] == [replicas] * 3
+                # The Deployment's status is behind that of its pods.
+                and len(self.ready_pods()) == replicas
             )
 
         eventually(is_rolled_out, READY_S, f"{replicas} ready pods")
