@@ -5,11 +5,12 @@ the CUDA build's libtorch_cpu also needs NVIDIA's libraries, though a CPU model 
 onnx: libonnxruntime, which needs nothing but the system, and its license.
 """
 
-import importlib.util
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from service.runtime.engine import installed
 
 ROOTS = ("libc10.so", "libtorch_cpu.so")
 
@@ -40,10 +41,9 @@ def collect_onnxruntime(folder: Path) -> list[Path]:
 
 
 def _package(name: str) -> Path:
-    found = importlib.util.find_spec(name)
+    found = installed.folder(name)
     assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent
+    return found
 
 
 if __name__ == "__main__":

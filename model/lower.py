@@ -57,12 +57,9 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, target: 
         # Inductor looks for Python's headers each time it calls the compiler, but a compiled model includes none of them.
         warnings.filterwarnings("ignore", "Can't find Python.h", UserWarning)
         program = torch.export.export(_Contiguous(module).eval(), inputs)
-        if target.runtime:
-            graph = rewritten(program)
-        else:
-            graph = program.module()
-            fold_padding(graph)
-        graph = torch.export.export(graph, inputs).module()
+        graph = rewritten(program) if target.runtime else program.module()
+        if target.runtime or fold_padding(graph):
+            graph = torch.export.export(graph, inputs).module()
         # The compiler leaves its source files beside the library.
         options = {"aot_inductor.output_path": str(Path(folder) / "model.so"), **_options(target)}
         compiled = torch._inductor.aot_compile(graph, inputs, options=options)  # noqa: SLF001 - packaged, it is zipped

@@ -1,10 +1,10 @@
 """Real pictures for parity and self-test: those in scikit-image's package data, read without importing it."""
 
-import importlib.util
 from pathlib import Path
 
 from model.artifact import ImageSpec
 from service.protocol.image import decode
+from service.runtime.engine import installed
 
 # Photographs only, of public domain or CC0 (skimage/data/_fetchers.py names their sources). The first is the self-test.
 NAMES = ("chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg", "camera.png", "hubble_deep_field.jpg", "coins.png",
@@ -12,10 +12,10 @@ NAMES = ("chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg", "camera.png
 
 
 def folder() -> Path:
-    found = importlib.util.find_spec("skimage")
-    if found is None or found.origin is None:
+    package = installed.folder("skimage")
+    if package is None:
         raise FileNotFoundError("scikit-image is not installed: its pictures are needed")
-    return Path(found.origin).parent / "data"
+    return package / "data"
 
 
 def items(spec: ImageSpec) -> list[bytes]:

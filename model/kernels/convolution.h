@@ -68,15 +68,20 @@ struct Convolution {
     Bounds bounds;
 };
 
-// The input rows under the kernel for the output row `y`; null where they lie in the padding.
-inline std::vector<const float*> lines_of(const Convolution& c, const float* picture, int64_t y) {
+// The input rows under the kernel for the output row `y`, as `line(row)` gives them; null where they lie in the padding.
+template <typename Line>
+std::vector<const float*> lines_of(const Convolution& c, int64_t y, Line line) {
     const Geometry& g = c.geometry;
     std::vector<const float*> lines(g.kernel_height);
     for (int64_t i = 0; i < g.kernel_height; i++) {
         const int64_t row = y * g.stride_y - g.top + i * g.dilation_y;
-        if (row >= 0 && row < c.in.height) lines[i] = picture + row * c.in.width * c.in.channels;
+        if (row >= 0 && row < c.in.height) lines[i] = line(row);
     }
     return lines;
+}
+
+inline std::vector<const float*> lines_of(const Convolution& c, const float* picture, int64_t y) {
+    return lines_of(c, y, [&](int64_t row) { return picture + row * c.in.width * c.in.channels; });
 }
 
 // The address of each tap of `pixels` output pixels of one row, from `x` on; `zeros` where it lies in the padding.

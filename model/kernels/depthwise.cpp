@@ -93,12 +93,8 @@ void convolve_expanded(const Convolution& expand, const Convolution& c) {
         for (int64_t part = 0; part < parts; part++) {
             Rows rows(expand, expand.in[number], reach);
             for (int64_t y = g.out_height * part / parts; y < g.out_height * (part + 1) / parts; y++) {
-                std::vector<const float*> lines(g.kernel_height);
-                const int64_t first = y * g.stride_y - g.top;
-                for (int64_t i = 0; i < g.kernel_height; i++) {
-                    const int64_t row = first + i * g.dilation_y;
-                    if (row >= 0 && row < c.in.height) lines[i] = rows.get(std::max<int64_t>(first, 0), row);
-                }
+                const int64_t first = std::max<int64_t>(y * g.stride_y - g.top, 0);
+                const auto lines = lines_of(c, y, [&](int64_t row) { return rows.get(first, row); });
                 depthwise_row(c, lines, zeros.data(), number * g.out_height + y);
             }
         }

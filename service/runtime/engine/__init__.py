@@ -6,6 +6,7 @@ aoti.py       AOTInductor: the compiled library, through its C ABI
 aoti_abi.py   that C ABI: declarations only
 onnx.py       ONNX Runtime, through its C ABI
 onnx_abi.py   that C ABI: declarations only
+installed.py  where an installed package is
 memory.py     what glibc and the kernel are told about this process's memory
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.runtime.engine import aoti, aoti_abi, interface, loading, memory, onnx, onnx_abi
+    from service.runtime.engine import aoti, aoti_abi, installed, interface, loading, memory, onnx, onnx_abi
 
-__all__ = ["aoti", "aoti_abi", "interface", "loading", "memory", "onnx", "onnx_abi"]
+__all__ = ["aoti", "aoti_abi", "installed", "interface", "loading", "memory", "onnx", "onnx_abi"]
 __getattr__ = files_of(__name__)

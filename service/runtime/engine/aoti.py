@@ -4,7 +4,6 @@ The compiled library calls functions of libtorch, or only those that the artifac
 """
 
 import ctypes
-import importlib.util
 import os
 from collections.abc import Sequence
 from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_void_p
@@ -14,7 +13,7 @@ from typing import Any
 from model.artifact import ITEM_BYTES, Artifact, ArtifactError, Program, TensorSpec
 from service.errors import EngineError
 from service.protocol.tensor import Item
-from service.runtime.engine import aoti_abi, memory
+from service.runtime.engine import aoti_abi, installed, memory
 from service.runtime.engine.interface import Plan
 
 STANDALONE = "standalone"
@@ -59,10 +58,10 @@ def _open_libtorch(artifact: Artifact, how: Plan) -> Any:
     os.environ["ONEDNN_MAX_CPU_ISA"] = artifact.cpu.onednn_isa
     folder = how.libtorch_dir
     if folder is None:
-        found = importlib.util.find_spec("torch")
-        if found is None or found.origin is None:
+        torch = installed.folder("torch")
+        if torch is None:
             raise ArtifactError("libtorch_cpu.so is not here: install torch, or set LIBTORCH_DIR to its folder")
-        folder = Path(found.origin).parent / "lib"
+        folder = torch / "lib"
     # Lazy binding: libtorch_cpu has 43,000 functions to bind, a model calls a few hundred of them (205 ms, not 295).
     mode = aoti_abi.RTLD_LAZY | aoti_abi.RTLD_GLOBAL
     try:

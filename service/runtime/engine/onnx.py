@@ -1,7 +1,6 @@
 """ONNX Runtime, driven through its C ABI: the graph that torch.onnx exported, optimised at export; no numpy."""
 
 import ctypes
-import importlib.util
 import os
 from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
@@ -11,7 +10,7 @@ from typing import Any
 from model.artifact import Artifact, ArtifactError, TensorSpec
 from service.errors import EngineError
 from service.protocol.tensor import Item
-from service.runtime.engine import aoti_abi, memory, onnx_abi
+from service.runtime.engine import aoti_abi, installed, memory, onnx_abi
 from service.runtime.engine.interface import Plan
 
 # After so many lone items in a row, a larger batch's memory is given back. Of 228 MB after batches of 8 on two runners,
@@ -217,10 +216,10 @@ def _path(how: Plan) -> Path:
     """The newest libonnxruntime in the folder; its file is named after its version."""
     folder = how.onnxruntime_dir
     if folder is None:
-        found = importlib.util.find_spec("onnxruntime")
-        if found is None or found.origin is None:
+        package = installed.folder("onnxruntime")
+        if package is None:
             raise ArtifactError("ONNX Runtime is not here: install onnxruntime, or set ONNXRUNTIME_DIR to its folder")
-        folder = Path(found.origin).parent / "capi"
+        folder = package / "capi"
     paths = sorted(folder.glob("libonnxruntime.so*"))
     if not paths:
         raise ArtifactError(f"ONNX Runtime cannot be loaded: there is no libonnxruntime.so in {folder}")
