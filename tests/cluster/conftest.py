@@ -10,6 +10,7 @@ from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
 
 from tests.cluster.knative import Cluster, Route, own_namespace
+from tests.cluster.patience import make_patient
 from tests.support.manifests import KNATIVE, Manifest, build, knative_service
 
 TOOLS = ("docker", "kind", "kubectl")
@@ -49,7 +50,9 @@ def api() -> client.ApiClient:
     if missing := missing_cluster():
         assert not os.environ.get("REQUIRE_CLUSTER"), missing
         pytest.skip(missing)
-    return client.ApiClient()
+    api = client.ApiClient()
+    make_patient(api)
+    return api
 
 
 @pytest.fixture(scope="session")

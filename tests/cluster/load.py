@@ -1,6 +1,7 @@
 """Load: clients that ask all the time, and what became of every request; burst: clients that ask at the same time."""
 
 import http.client
+import io
 import threading
 import time
 from collections import Counter
@@ -9,12 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 
+from PIL import Image
+
 from model import pictures
 from tests.cluster.knative import Route
 from tests.support.eventually import eventually
+from tests.support.pictures import encoded
 from tests.support.serving import Answer
 
 COFFEE = (pictures.folder() / "coffee.png").read_bytes()
+# One that is decoded faster than it is run.
+SMALL = encoded(Image.open(io.BytesIO(COFFEE)).convert("RGB").resize((320, 240)), "JPEG")
 LABEL = "espresso"
 
 

@@ -62,14 +62,16 @@ def _post(url: str, body: bytes, event: dict[str, str]) -> int:
 
 
 def _sent(url: str, body: bytes, event: dict[str, str]) -> int:
-    """As CloudEvents' senders do: a Broker's ingress answers 500 when its own channel cannot be reached for a moment."""
+    """As CloudEvents' senders do: a Broker's ingress answers 500, or nothing, when it is overrun for a moment."""
     for _ in range(TRIES - 1):
         try:
             return _post(url, body, event)
         except HTTPError as fault:
             if fault.code < HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
-            time.sleep(RETRY_S)
+        except OSError:
+            pass
+        time.sleep(RETRY_S)
     return _post(url, body, event)
 
 

@@ -11,8 +11,7 @@ import pytest
 from kubernetes import client
 
 from tests.cluster.asynchronous import COMPLETED, Async, deployed
-from tests.cluster.load import LABEL
-from tests.cluster.test_overload import SMALL
+from tests.cluster.load import LABEL, SMALL
 from tests.support.eventually import eventually
 from tests.support.serving import Answer
 

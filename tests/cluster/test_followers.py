@@ -9,7 +9,7 @@ from kubernetes import client
 
 from tests.cluster.asynchronous import Async, deployed
 from tests.cluster.knative import Route
-from tests.cluster.test_overload import SMALL
+from tests.cluster.load import SMALL
 from tests.support.eventually import eventually
 
 FOLLOWERS = 12

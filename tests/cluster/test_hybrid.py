@@ -30,6 +30,7 @@ def kindling(api: client.ApiClient, image: str, tmp_path_factory: pytest.TempPat
         # The binding changes the Deployment, which is then rolled out once more.
         eventually(lambda: _knows_the_broker(kindling), UP_S, "K_SINK")
         kindling.wait_ready()
+        eventually(lambda: kindling.route.call("GET", "/jobs").status == 200, UP_S, "a database for the jobs")
         yield kindling
 
 

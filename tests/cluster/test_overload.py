@@ -1,19 +1,12 @@
 """More than the service may grow to: refusals in time, right answers for the rest, and no harm done."""
 
-import io
 import re
 
-from PIL import Image
-
 from tests.cluster.knative import Cluster, Route
-from tests.cluster.load import COFFEE, LABEL, burst, label
+from tests.cluster.load import COFFEE, LABEL, SMALL, burst, label
 from tests.support.eventually import eventually
 from tests.support.manifests import Manifest
-from tests.support.pictures import encoded
 from tests.support.serving import Answer
-
-# Pictures that are decoded faster than they are run, or they would wait for that, and not in the queue.
-SMALL = encoded(Image.open(io.BytesIO(COFFEE)).convert("RGB").resize((320, 240)), "JPEG")
 
 
 def _refused(route: Route, clients: int) -> list[Answer]:
