@@ -19,6 +19,8 @@ _IN_C = {
     "float": "double {0}",
 }
 """How Inductor passes an argument; as aoti_torch/generated/c_shim_cpu.h."""
+# The kernels read their pictures as they lie in memory: Inductor copies one that is a part of a wider tensor.
+_TAGS = (torch.Tag.needs_contiguous_strides,)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def pack_depthwise(weight: torch.Tensor) -> torch.Tensor:
 
 
 @torch.library.custom_op(
-    "kindling::packed_convolution", mutates_args=(), schema=f"(Tensor picture, {_LAYER}) -> Tensor"
+    "kindling::packed_convolution", mutates_args=(), schema=f"(Tensor picture, {_LAYER}) -> Tensor", tags=_TAGS
 )
 def packed_convolution(  # noqa: PLR0913, PLR0917 - the schema
     picture: torch.Tensor,
@@ -83,7 +85,9 @@ def packed_convolution(  # noqa: PLR0913, PLR0917 - the schema
     return _convolved(picture, plain, bias.flatten(1)[:, :there].reshape(-1), other, g).clamp(low, high)
 
 
-@torch.library.custom_op("kindling::packed_depthwise", mutates_args=(), schema=f"(Tensor picture, {_LAYER}) -> Tensor")
+@torch.library.custom_op(
+    "kindling::packed_depthwise", mutates_args=(), schema=f"(Tensor picture, {_LAYER}) -> Tensor", tags=_TAGS
+)
 def packed_depthwise(  # noqa: PLR0913, PLR0917 - the schema
     picture: torch.Tensor,
     weight: torch.Tensor,
@@ -99,7 +103,7 @@ def packed_depthwise(  # noqa: PLR0913, PLR0917 - the schema
 
 
 @torch.library.custom_op(
-    "kindling::packed_expanded", mutates_args=(), schema=f"(Tensor picture, {_EXPAND}, {_LAYER}) -> Tensor"
+    "kindling::packed_expanded", mutates_args=(), schema=f"(Tensor picture, {_EXPAND}, {_LAYER}) -> Tensor", tags=_TAGS
 )
 def packed_expanded(  # noqa: PLR0913, PLR0917 - the schema
     picture: torch.Tensor,

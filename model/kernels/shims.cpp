@@ -28,6 +28,13 @@ Picture picture_of(AtenTensorHandle tensor) {
     return {data_of(tensor), sizes[0], sizes[1], sizes[2], sizes[3]};
 }
 
+// Whether a picture, and what is added to it, lie in memory as the kernels read them.
+bool are_plain(AtenTensorHandle picture, const AtenTensorHandle* other) {
+    bool picture_is = false, other_is = true;
+    const bool failed = aoti_torch_is_contiguous(picture, &picture_is) || (other && aoti_torch_is_contiguous(*other, &other_is));
+    return !failed && picture_is && other_is;
+}
+
 AOTITorchError make(int64_t count, const Geometry& g, AtenTensorHandle* made) {
     const int64_t sizes[] = {count, g.out_height, g.out_width, g.out_channels};
     const int64_t strides[] = {sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1};
@@ -44,6 +51,7 @@ Convolution convolution(const Picture& in, const Layer& layer, float* out) {
 }
 
 AOTITorchError run(void (*compute)(const Convolution&), AtenTensorHandle picture, const Layer& layer, AtenTensorHandle* made) {
+    if (!are_plain(picture, layer.other)) return AOTI_TORCH_FAILURE;
     const Picture in = picture_of(picture);
     if (const AOTITorchError failed = make(in.count, layer.geometry, made)) return failed;
     compute(convolution(in, layer, data_of(*made)));
@@ -76,6 +84,7 @@ EXPORTED aoti_torch_cpu_packed_expanded(
     using namespace kindling;
     const Layer first{expand_weight, expand_bias, nullptr, geometry_of(expand_geometry), expand_low, expand_high};
     const Layer second{weight, bias, other, geometry_of(geometry), low, high};
+    if (!are_plain(picture, other)) return AOTI_TORCH_FAILURE;
     const Picture in = picture_of(picture);
     if (const AOTITorchError failed = make(in.count, second.geometry, made)) return failed;
     // Its rows have no place of their own.

@@ -88,6 +88,16 @@ def test_a_segmentation_model_of_torchvision(served: Server) -> None:
     _close(answer["out"], wanted["out"])
 
 
+@pytest.mark.parametrize("served", ["parts"], indirect=True)
+@pytest.mark.parametrize("engine_name", ["standalone"], indirect=True)
+def test_layers_that_take_a_part_of_a_wider_tensor(served: Server) -> None:
+    picture = torch.randn(1, 64, 20, 20)
+    with torch.no_grad():
+        wanted = models.parts().module(picture)
+    (answer,) = _ask(served, "parts", picture=picture).values()
+    _close(answer, wanted)
+
+
 def test_the_bytes_of_a_request_are_not_written_to(exports: Exports, engine_name: str) -> None:
     from service.runtime.engine import loading
     from service.runtime.engine.interface import Plan

@@ -50,6 +50,7 @@ OF_TEST_OWN_MODELS: dict[str, tuple[str, ...]] = {
     for model, plan, kinds in (
         ("twice", BATCHES, ("onnx", "aoti", "standalone")),
         ("named", SINGLE, ("onnx", "aoti", "standalone")),
+        ("parts", SINGLE, ("standalone",)),
         ("segmentation", SINGLE, ("onnx", "aoti")),
     )
     for kind in kinds

@@ -108,6 +108,23 @@ class Named(torch.nn.Module):
         return OrderedDict(out=mask, aux=(total > threshold), pixels=total * 2, loss=None)
 
 
+class Parts(torch.nn.Module):
+    """FP32 [N, 64, 20, 20] in and out; each layer takes a part of the channels, or adds one: views of a wider tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixed = torch.nn.Conv2d(64, 64, 1)
+        self.dense = torch.nn.Conv2d(32, 32, 1)
+        self.each = torch.nn.Conv2d(32, 32, 3, padding=1, groups=32)
+        self.last = torch.nn.Linear(16, 16)
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        left, right = self.mixed(picture).chunk(2, 1)
+        left, right = self.dense(left) + right, self.each(right) + left
+        rows = torch.cat((left, right), 1).permute(0, 2, 3, 1)
+        return torch.cat([self.last(part) for part in rows.chunk(4, -1)], -1).permute(0, 3, 1, 2)
+
+
 class Smooth(torch.nn.Module):
     """FP32 [N, 64, 256] in and out, through layer norm, GELU and softmax `count` times: nothing but generated code."""
 
@@ -189,6 +206,12 @@ def twice() -> Model:
 
 def named() -> Model:
     return Model(Named(), {"pixels": torch.ones(1, 3, 5), "threshold": torch.ones(1)})
+
+
+def parts() -> Model:
+    """Always of the same weights."""
+    torch.manual_seed(7)
+    return Model(Parts(), {"picture": torch.zeros(1, 64, 20, 20)})
 
 
 def smooth() -> Model:

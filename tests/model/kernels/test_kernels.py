@@ -124,7 +124,6 @@ def _taken(handle: c_void_p, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _handle(tensor: torch.Tensor) -> c_void_p:
-    assert tensor.is_contiguous()
     handle, numbers = c_void_p(), c_int64 * tensor.dim()
     dtype: int = LIBTORCH.aoti_torch_dtype_float32()
     failed = LIBTORCH.aoti_torch_create_tensor_from_blob(
@@ -188,6 +187,18 @@ def test_depthwise_convolutions(kernels: ctypes.CDLL) -> None:
         wanted = packed_depthwise(picture, packed, bias, other, geometry.numbers, *bounds)
         found = _compute(kernels, "depthwise", [picture, packed, bias, other], geometry, bounds)
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4, msg=partial(_with, geometry))
+
+
+@pytest.mark.parametrize("part", ["picture", "other"])
+def test_a_part_of_a_wider_tensor_is_refused(kernels: ctypes.CDLL, part: str) -> None:
+    """Its pixels are farther apart than the kernels read them: Inductor has to copy it before."""
+    geometry = Geometry((1, 1), (1, 1), (0, 0), (1, 1), 1, (5, 5), 4)
+    tensors = {each: torch.randn(1, 5, 5, 4) for each in ("picture", "other")}
+    tensors[part] = torch.randn(1, 5, 5, 8)[..., :4]
+    packed = (pack(torch.randn(4, 4, 1, 1), 1), pack_bias(torch.randn(4), 1))
+    with _handles(tensors["picture"], *packed, tensors["other"]) as (picture, *layer):
+        arguments = _layer(layer, geometry, ANY)
+        assert kernels.aoti_torch_cpu_packed_convolution(picture, *arguments, ctypes.byref(c_void_p())) != 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
