@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import mmap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,8 +166,11 @@ class Artifact:
 
 
 def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The file's SHA-256, in one call without the GIL: a thread that asks for it every few KiB waits 5 ms each time."""
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return hashlib.sha256().hexdigest()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
 
 
 def _cut(blob: bytes, specs: tuple[TensorSpec, ...]) -> tuple[bytes, ...]:

@@ -1,6 +1,6 @@
-"""What is done before gunicorn forks its worker: the engine's libraries are loaded, in a thread beside the imports.
+"""What is done before gunicorn forks its worker: the engine is loaded, in a thread beside the imports.
 
-The libraries survive the fork, because they start no thread. The model is loaded in the worker.
+Its libraries survive the fork, because they start no thread. A model that may start one is loaded in the worker.
 """
 
 import importlib

@@ -1,19 +1,18 @@
 """Runtime: one artifact, its engine and the batcher in front of it, from loading to closing."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from model.artifact import Artifact
-from service.errors import EngineError, NotReady, QueueFull, Unprocessable
+from service.errors import NotReady, QueueFull, Unprocessable
 from service.protocol import image
-from service.protocol.tensor import Item, values
+from service.protocol.tensor import Item
 from service.runtime import cpu
 from service.runtime.batcher import Batcher
-from service.runtime.engine import loading
+from service.runtime.engine import loading, self_test
 from service.runtime.engine.interface import Engine
 from service.runtime.preparation import plan
 from service.settings import Settings
@@ -122,12 +121,16 @@ class Runtime:
         if self._engine is not None:
             self._engine.close()
 
+    def _warm_up(self, loaded: Engine) -> None:
+        """Every runner does this: in libtorch, a thread's first run allocates its memory and chooses its kernels."""
+        if not loaded.is_proven:
+            self_test.check(self.artifact, loaded)
+
     def _load(self, on_failure: Callable[[], None]) -> None:
         try:
             loaded = loading.load(self.artifact, self._plan)
             ledger.mark("model")
-            # Every runner does this: a thread's first run allocates its memory and chooses its kernels.
-            self._batcher.start(loaded.run, loaded.batch_sizes, warm_up=lambda: _self_test(self.artifact, loaded))
+            self._batcher.start(loaded.run, loaded.batch_sizes, warm_up=lambda: self._warm_up(loaded))
         except Exception as fault:
             self._fault = f"the model cannot be served: {fault}"
             logger.error(self._fault)  # noqa: TRY400 - one sentence; a traceback tells nothing more
@@ -145,19 +148,3 @@ class Runtime:
             loaded.batch_sizes[-1],
             ledger,
         )
-
-
-def _self_test(artifact: Artifact, loaded: Engine) -> None:
-    """Every batch size must give eager PyTorch's answer, within the artifact's tolerance."""
-    asked, wanted = artifact.read_self_test()
-    for size in {1, loaded.batch_sizes[-1]}:
-        for answer in loaded.run([asked] * size):
-            for spec, got, expected in zip(artifact.outputs, answer, wanted, strict=True):
-                pairs = zip(values(spec.datatype, got), values(spec.datatype, expected), strict=True)
-                differences = [0.0 if a == b else abs(a - b) / (1 + abs(b)) for a, b in pairs]
-                # Not `max() <= tolerance`: max() passes over a NaN that does not come first.
-                if not all(each <= artifact.tolerance for each in differences):
-                    largest = math.nan if any(map(math.isnan, differences)) else max(differences)
-                    raise EngineError(
-                        f"self-test failed: output {spec.name} differs by {largest:.2g} (tolerance {artifact.tolerance:g})"
-                    )

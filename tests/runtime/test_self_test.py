@@ -10,13 +10,14 @@ import pytest
 from model.artifact import Artifact
 from service.errors import EngineError
 from service.protocol.tensor import Item
-from service.runtime.runtime import _self_test
+from service.runtime.engine import self_test
 
 
 class Answering:
     """An engine that gives one answer, whatever it is asked."""
 
     batch_sizes: tuple[int, ...] = (1,)
+    is_proven = False
 
     def __init__(self, *numbers: float) -> None:
         self._answer = (array.array("f", numbers).tobytes(),)
@@ -35,7 +36,7 @@ def _right(artifact: Artifact) -> list[float]:
 
 def test_the_right_answer_passes(tiny_onnx: Path) -> None:
     artifact = Artifact.read(tiny_onnx)
-    _self_test(artifact, Answering(*_right(artifact)))
+    self_test.check(artifact, Answering(*_right(artifact)))
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, 2.0])
@@ -45,4 +46,4 @@ def test_one_wrong_number_is_found_wherever_it_stands(tiny_onnx: Path, wrong: fl
     numbers = _right(artifact)
     numbers[place] = wrong
     with pytest.raises(EngineError, match="self-test failed: output probabilities differs by"):
-        _self_test(artifact, Answering(*numbers))
+        self_test.check(artifact, Answering(*numbers))

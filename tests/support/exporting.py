@@ -56,6 +56,7 @@ OF_TEST_OWN_MODELS: dict[str, tuple[str, ...]] = {
     for kind in kinds
 }
 OF_FILES = {
+    "test_early.py": OF_TEST_ENGINE,
     "test_engine.py": OF_TEST_ENGINE,
     "test_measure.py": OF_TEST_ENGINE,
     "test_export.py": OF_TEST_EXPORT,

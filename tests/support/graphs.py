@@ -46,8 +46,12 @@ def floats(*numbers: float) -> bytes:
 
 
 def doubling(folder: Path) -> Artifact:
-    """FP32 [N, 2] in, twice that out."""
-    return graph_artifact(folder, [helper.make_node("Add", ["x", "x"], ["y"])], {"x": (2,)}, {"y": (2,)})
+    """FP32 [N, 2] in, twice that out; with a self-test."""
+    made = graph_artifact(folder, [helper.make_node("Add", ["x", "x"], ["y"])], {"x": (2,)}, {"y": (2,)})
+    (folder / "self-test.input").write_bytes(floats(1, 2))
+    (folder / "self-test.output").write_bytes(floats(2, 4))
+    made.write()
+    return Artifact.read(folder)
 
 
 MAKERS = {

@@ -74,6 +74,8 @@ def _open_libtorch(artifact: Artifact, how: Plan) -> Any:
 class AotiEngine:
     """One container for each compiled batch size; each holds as many models as there are runners."""
 
+    is_proven = False
+
     def __init__(self, artifact: Artifact, how: Plan) -> None:
         programs = _choose(artifact, how)
         torch = open_libraries(artifact, how)

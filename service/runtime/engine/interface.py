@@ -13,6 +13,8 @@ class Engine(Protocol):
 
     batch_sizes: tuple[int, ...]
     """How many items a run can take, ascending."""
+    is_proven: bool
+    """Whether it has passed the self-test already, in this process or before the fork."""
 
     def run(self, items: Sequence[Item]) -> list[Item]:
         """The outputs of each item, in order; `len(items)` is one of `batch_sizes`. The bytes belong to the caller.

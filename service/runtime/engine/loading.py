@@ -5,19 +5,20 @@ import threading
 from contextlib import suppress
 
 from model.artifact import Artifact, ArtifactError
+from service.errors import EngineError
 from service.runtime import cpu, engine
-from service.runtime.engine import memory
+from service.runtime.engine import memory, self_test
 from service.runtime.engine.interface import Engine, Plan
 
 # While the system's loader opens libtorch, a thread that asks the loader for anything else waits, and holds the GIL. With
 # this lock it waits without the GIL.
 _preparing = threading.Lock()
-# What `prepare` has loaded already; `load` takes it from here, in the same process or after a fork.
+# What `prepare` has loaded and proven already; `load` takes it from here, in the same process or after a fork.
 _early: list[tuple[Artifact, Plan, Engine]] = []
 
 
 def prepare(artifact: Artifact, how: Plan) -> None:
-    """Load what survives a fork, because it starts no thread: the engine's libraries, and a graph for runs of one thread.
+    """Load what survives a fork, because it starts no thread: the engine's libraries and, where it starts none, the model.
 
     Must be called before anything else loads an OpenMP library. A second thread that calls it waits for the first.
 
@@ -39,6 +40,7 @@ def prepare(artifact: Artifact, how: Plan) -> None:
             engine.aoti.open_libraries(artifact, how)
         else:
             engine.onnx.open_library(artifact, how)
+        if _starts_no_thread(artifact, how) and _early_one(artifact, how) is None:
             _load_early(artifact, how)
 
 
@@ -48,25 +50,40 @@ def load(artifact: Artifact, how: Plan) -> Engine:
     Raises:
         ArtifactError: as `prepare` does, or a file is not the exported one.
     """
-    if artifact.engine == "aoti":
+    if not _starts_no_thread(artifact, how):
         # While the libraries may still be loading, in another thread.
         artifact.verify()
         prepare(artifact, how)
-        return engine.aoti.AotiEngine(artifact, how)
+        return _engine(artifact, how)
     prepare(artifact, how)
     if (kept := _early_one(artifact, how)) is not None:
         _early.remove(kept)
         return kept[2]
     artifact.verify()
-    return engine.onnx.OnnxEngine(artifact, how)
+    return _engine(artifact, how)
+
+
+def _engine(artifact: Artifact, how: Plan) -> Engine:
+    return engine.aoti.AotiEngine(artifact, how) if artifact.engine == "aoti" else engine.onnx.OnnxEngine(artifact, how)
+
+
+def _starts_no_thread(artifact: Artifact, how: Plan) -> bool:
+    """Whether neither loading nor running the model does. libtorch has threads of its own."""
+    return how.threads == 1 and (artifact.engine == "onnx" or artifact.runtime == engine.aoti.STANDALONE)
 
 
 def _load_early(artifact: Artifact, how: Plan) -> None:
-    """Load the graph beside the imports, and not after the fork. If that fails, `load` tries again and says why."""
-    if how.threads == 1 and _early_one(artifact, how) is None:
-        with suppress(ArtifactError):
-            artifact.verify()
-            _early.append((artifact, how, engine.onnx.OnnxEngine(artifact, how)))
+    """Load and prove the model beside the imports, and not after the fork. If that fails, `load` begins anew and says why."""
+    with suppress(ArtifactError, EngineError):
+        artifact.verify()
+        loaded = _engine(artifact, how)
+        try:
+            self_test.check(artifact, loaded)
+        except EngineError:
+            loaded.close()
+            raise
+        loaded.is_proven = True
+        _early.append((artifact, how, loaded))
 
 
 def _early_one(artifact: Artifact, how: Plan) -> tuple[Artifact, Plan, Engine] | None:

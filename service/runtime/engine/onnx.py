@@ -81,6 +81,8 @@ class Library:
 class OnnxEngine:
     """One session; its runs are concurrent, each on `threads` threads."""
 
+    is_proven = False
+
     def __init__(self, artifact: Artifact, how: Plan) -> None:
         self.batch_sizes = tuple(range(1, how.max_batch_size + 1))
         path = artifact.path / artifact.programs[0].file
