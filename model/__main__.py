@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from model import cpus
 from model.artifact import Artifact, ArtifactError, TensorSpec
 
 
@@ -29,7 +30,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="of aoti: with libtorch or without it; auto: without where the model can and is fast enough",
     )
-    parser.add_argument("--cpu", choices=("x86-64-v3", "native"), default="x86-64-v3", help="CPU to compile for")
+    parser.add_argument(
+        "--cpu", choices=cpus.NAMES, default="", help="of aoti: CPU to compile for (x86-64-v3; on arm64: armv8.2-a)"
+    )
     parser.add_argument(
         "--weights",
         default="",
@@ -60,7 +63,6 @@ def _tolerance(text: str) -> float:
 def _export(arguments: argparse.Namespace) -> int:
     from model.catalog import CatalogError
     from model.contract import ContractError
-    from model.cpus import CpuError
     from model.export import ExportError, Request, export
     from model.measure import MeasureError
     from model.parity import ParityError
@@ -68,7 +70,7 @@ def _export(arguments: argparse.Namespace) -> int:
     options = {key: value for key, value in vars(arguments).items() if key != "run"}
     try:
         artifact = export(Request(**options))
-    except (CatalogError, ContractError, CpuError, ExportError, MeasureError, ParityError, OSError) as fault:
+    except (CatalogError, ContractError, cpus.CpuError, ExportError, MeasureError, ParityError, OSError) as fault:
         print(f"export failed: {fault}", file=sys.stderr)
         return 1
     print(describe(artifact))

@@ -57,11 +57,15 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class CpuSpec:
-    """The CPU that the compiled code needs: /proc/cpuinfo flags, and the ISA that its packed weights are laid out for."""
+    """The CPU that the compiled code needs: /proc/cpuinfo flags, and the ISA that its packed weights are laid out for.
+
+    `machine` is its kind, by the name that `uname -m` has for it; without one, the artifact runs on every kind.
+    """
 
     name: str
     flags: tuple[str, ...] = ()
     onednn_isa: str = ""
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,11 +190,16 @@ def _image(raw: dict[str, Any]) -> ImageSpec:
     return ImageSpec(**raw | {"background": tuple(background) if background else None})
 
 
+def _cpu(raw: dict[str, Any]) -> CpuSpec:
+    # Artifacts of version 0.1.0 do not name the machine: they are for x86_64, or for any.
+    machine = raw.get("machine", "x86_64" if raw["flags"] else "")
+    return CpuSpec(raw["name"], tuple(raw["flags"]), raw["onednn_isa"], machine)
+
+
 def _from_json(raw: dict[str, Any], folder: Path) -> Artifact:
     def tensors(key: str) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(each["name"], each["datatype"], tuple(each["shape"])) for each in raw[key])
 
-    cpu = raw["cpu"]
     return Artifact(
         **raw
         | {
@@ -198,7 +207,7 @@ def _from_json(raw: dict[str, Any], folder: Path) -> Artifact:
             "outputs": tensors("outputs"),
             "programs": tuple(Program(**each) for each in raw["programs"]),
             "defaults": Defaults(**raw["defaults"]),
-            "cpu": CpuSpec(cpu["name"], tuple(cpu["flags"]), cpu["onednn_isa"]),
+            "cpu": _cpu(raw["cpu"]),
             "labels": tuple(raw["labels"]),
             "image": _image(raw["image"]) if raw["image"] else None,
             "path": folder,

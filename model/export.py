@@ -34,7 +34,7 @@ class Request:
     engine: str = "aoti"
     precision: str = "fp32"
     runtime: str = "auto"
-    cpu: str = "x86-64-v3"
+    cpu: str = ""
     weights: str = ""
     batch_sizes: tuple[int, ...] = (1, 4)
     threads: tuple[int, ...] = ()
@@ -49,8 +49,8 @@ def export(request: Request) -> Artifact:
         CatalogError, ContractError, CpuError: from looking up the model and the CPU.
     """
     _check_output(request)
-    cpu = cpus.resolve(request.cpu)
-    os.environ["ONEDNN_MAX_CPU_ISA"] = cpu.onednn_isa
+    cpu = CpuSpec("any") if request.engine == "onnx" else cpus.resolve(request.cpu)
+    os.environ["ONEDNN_MAX_CPU_ISA"] = cpu.onednn_isa or "DEFAULT"
     if request.precision == "bf16" and not cpus.has_bfloat16(cpu):
         print(
             f"  note: {cpu.name} here has no bfloat16 instructions: expect bf16 to be slower than fp32", file=sys.stderr

@@ -1,5 +1,6 @@
 """Module -> what an engine loads: a library compiled by AOTInductor, or an ONNX graph."""
 
+import functools
 import os
 import shutil
 import tempfile
@@ -48,10 +49,8 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, target: 
     half the time of a dynamic one, and a library packed for 2 threads but run on 1 packs a layer anew at each run.
     """
     torch.set_num_threads(target.threads)
-    # Inductor keeps what an earlier compilation in this process found out about the CPU, and would use it here.
-    cpu_vec_isa.valid_vec_isa_list.cache_clear()
     with (
-        torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(),
+        torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _vectors_of(target.cpu),
         _linked_with(target.runtime) if target.runtime else nullcontext(),
     ):  # fmt: skip
         # Inductor looks for Python's headers each time it calls the compiler, but a compiled model includes none of them.
@@ -77,14 +76,14 @@ def _options(target: Target) -> dict[str, Any]:
         "aot_inductor.link_libtorch": False,
         # `model.cpus` has checked the CPU. Inductor's own check compiles and loads a probe that needs libtorch, which by
         # the line above is not linked to the probe either: it fails, and all code is scalar.
-        "cpp.vec_isa_ok": "avx2" in target.cpu.flags,
+        "cpp.vec_isa_ok": not {"avx2", "asimd"}.isdisjoint(target.cpu.flags),
         # Weights at the end of the file instead of among the code: the service gives these pages back once copied.
         "aot_inductor.force_mmap_weights": True,
         # For debuggers only, and 1.4 MB of each library.
         "aot_inductor.enable_line_tables": False,
         "cpp.threads": target.threads,
         "cpp.march": target.cpu.name,
-        "cpp.simdlen": None if is_native else 256,
+        "cpp.simdlen": None if is_native else 128 if target.cpu.machine == "aarch64" else 256,
     }
     if target.runtime is None:
         return options
@@ -95,6 +94,25 @@ def _options(target: Target) -> dict[str, Any]:
         "aot_inductor.custom_op_libs": [name],
         "aot_inductor.custom_ops_to_c_shims": SHIMS,
     }
+
+
+@functools.cache
+def _neon() -> list[cpu_vec_isa.VecISA]:
+    return [cpu_vec_isa.VecNEON()]
+
+
+@contextmanager
+def _vectors_of(cpu: CpuSpec) -> Iterator[None]:
+    """Let Inductor use the vectors that every CPU of this name has, whatever an earlier compilation found out."""
+    find = cpu_vec_isa.valid_vec_isa_list
+    find.cache_clear()
+    if cpu.machine == "aarch64":
+        # On a CPU with SVE Inductor knows only SVE, and no option names another: NEON's length alone gives scalar code.
+        cpu_vec_isa.valid_vec_isa_list = _neon
+    try:
+        yield
+    finally:
+        cpu_vec_isa.valid_vec_isa_list = find
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from pathlib import Path
 
 # What GCC's -march=x86-64-v3 may use (x86-64 psABI, section 3.1.1), in /proc/cpuinfo's names.
 X86_64_V3 = frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"))
+# What GCC's -march=armv8.2-a may use (GCC's manual, AArch64 Options: +fp, +simd, +crc, +lse, +rdma).
+ARMV8_2_A = frozenset(("fp", "asimd", "crc32", "atomics", "asimdrdm"))
 
 # "At 1,769 MB, a function has the equivalent of one vCPU": docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LAMBDA_MB_PER_CPU = 1769
@@ -14,7 +16,8 @@ LAMBDA_MB_PER_CPU = 1769
 def flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """The CPU's feature flags by their /proc/cpuinfo names; empty where there are none to read."""
     for line in cpuinfo.read_text().splitlines():
-        if line.startswith("flags"):
+        # x86-64's name for them, and arm64's
+        if line.startswith(("flags", "Features")):
             return frozenset(line.partition(":")[2].split())
     return frozenset()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model import catalog, cpus, parity
-from model.artifact import Artifact, CpuSpec, Defaults, Program, TensorSpec
+from model.artifact import Artifact, Defaults, Program, TensorSpec
 from model.catalog import Model
 from model.contract import DATATYPES, Tensors, ready
 from model.lower import Target, lower_aoti
@@ -70,7 +70,7 @@ def _told(run_ms: dict[str, float]) -> str:
 def _compile(model: Model, place: Path, reference: parity.Reference, side: str) -> None:
     """An artifact of one program: a single item on one thread. A CPU without flags gets scalar code."""
     place.mkdir(parents=True)
-    cpu = cpus.resolve("x86-64-v3")
+    cpu = cpus.resolve()
     inputs = tuple(model.inputs.values())
     target = Target(cpu if side == "vector" else replace(cpu, flags=()))
     lower_aoti(model.module, inputs, place / "model.so", target)
@@ -82,7 +82,7 @@ def _compile(model: Model, place: Path, reference: parity.Reference, side: str) 
         outputs=_specs(tuple(model.outputs), reference.outputs),
         programs=(Program("model.so", 1, 1),),
         defaults=Defaults(1, 1),
-        cpu=CpuSpec(cpu.name, cpu.flags, cpu.onednn_isa),
+        cpu=cpu,
         labels=tuple(model.labels),
         image=model.image,
         path=place,

@@ -12,7 +12,7 @@ from model.artifact import ITEM_BYTES, Artifact, ArtifactError, CpuSpec, Default
 ARTIFACT = Artifact(
     name="m", engine="aoti", precision="fp32", inputs=(TensorSpec("x", "UINT8", (2, 3)), TensorSpec("s", "FP64", ())),
     outputs=(TensorSpec("y", "BF16", (5,)),), programs=(Program("model.so", 1, 2),), defaults=Defaults(4, 2),
-    cpu=CpuSpec("any", ("avx2",), "AVX2"), labels=("kočka", "犬"), image=ImageSpec(1, 2, 3, "bilinear"), tolerance=0.5,
+    cpu=CpuSpec("v", ("avx2",), "AVX2", "x86_64"), labels=("kočka", "犬"), image=ImageSpec(1, 2, 3, "bilinear"), tolerance=0.5,
     versions={"torch": "1"}, evidence={"why": [1, 2.5, None]},
 )  # fmt: skip
 
@@ -136,3 +136,13 @@ def test_the_bytes_of_an_item() -> None:
     ]
     assert TensorSpec("x", "FP64", ()).item_bytes == 8
     assert TensorSpec("x", "FP64", (3, 0)).item_bytes == 0
+
+
+@pytest.mark.parametrize(("cpu", "machine"), [(CpuSpec("native", ("avx2",), "AVX2"), "x86_64"), (CpuSpec("any"), "")])
+def test_an_artifact_that_does_not_name_the_machine_is_for_x86_64_or_any(
+    written: Artifact, cpu: CpuSpec, machine: str
+) -> None:
+    older = dataclasses.asdict(cpu)
+    del older["machine"]
+    _change(written.path, "cpu", older)
+    assert Artifact.read(written.path).cpu == dataclasses.replace(cpu, machine=machine)

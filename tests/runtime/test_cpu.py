@@ -97,6 +97,8 @@ def test_a_process_that_was_given_one_cpu_has_a_quota_of_one() -> None:
 def test_flags_of_the_cpu(tmp_path: Path) -> None:
     _write(tmp_path, cpuinfo="processor : 0\nflags\t\t: fpu avx2 fma\nbugs : x\n\nprocessor : 1\nflags : fpu\n")
     assert cpu.flags(tmp_path / "cpuinfo") == {"fpu", "avx2", "fma"}
-    _write(tmp_path, cpuinfo="processor : 0\nFeatures : fp asimd\n")
+    _write(tmp_path, cpuinfo="processor\t: 0\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd atomics\nCPU part\t: 0xd0c\n")
+    assert cpu.flags(tmp_path / "cpuinfo") == {"fp", "asimd", "atomics"}
+    _write(tmp_path, cpuinfo="processor : 0\nfeatures : vx\n")
     assert cpu.flags(tmp_path / "cpuinfo") == frozenset()
-    assert cpu.flags() >= cpu.X86_64_V3
+    assert cpu.flags() >= (cpu.ARMV8_2_A if os.uname().machine == "aarch64" else cpu.X86_64_V3)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import random
 import re
 import shutil
@@ -17,6 +18,7 @@ from model.artifact import Artifact, ArtifactError, CpuSpec, TensorSpec
 from model.parity import raw
 from service.errors import EngineError
 from service.protocol.tensor import Item
+from service.runtime import cpu
 from service.runtime.engine import loading
 from service.runtime.engine.interface import Engine, Plan
 from tests.support import eager
@@ -182,12 +184,25 @@ def test_a_program_that_cannot_be_loaded_is_named(copy: Artifact) -> None:
 
 
 def test_a_cpu_that_lacks_something_is_told_before_anything_is_loaded(copy: Artifact) -> None:
-    needy = dataclasses.replace(copy, cpu=CpuSpec("native", ("avx2", "sse99"), "AVX2"))
+    here = min(cpu.flags())
+    needy = dataclasses.replace(copy, cpu=CpuSpec("native", (here, "sse99"), "AVX2", os.uname().machine))
     with pytest.raises(ArtifactError) as fault:
         loading.load(needy, PLAN)
     assert str(fault.value) == (
         "tiny is compiled for native, and this CPU lacks sse99: "
-        "export it with --cpu x86-64-v3, or on this machine with --cpu native"
+        "export it on this machine, or for every CPU with --engine onnx"
+    )
+
+
+def test_a_machine_of_another_kind_is_told_before_anything_is_loaded(copy: Artifact) -> None:
+    machine = os.uname().machine
+    other, name = {"x86_64": ("aarch64", "armv8.2-a"), "aarch64": ("x86_64", "x86-64-v3")}[machine]
+    foreign = dataclasses.replace(copy, cpu=CpuSpec(name, ("fp", "avx2"), "", other))
+    with pytest.raises(ArtifactError) as fault:
+        loading.load(foreign, PLAN)
+    assert str(fault.value) == (
+        f"tiny is compiled for {name} of {other}, and this machine is {machine}: "
+        "export it on this machine, or for every CPU with --engine onnx"
     )
 
 

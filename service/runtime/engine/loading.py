@@ -25,11 +25,7 @@ def prepare(artifact: Artifact, how: Plan) -> None:
     Raises:
         ArtifactError: this CPU cannot run the artifact, or its libraries are missing.
     """
-    if missing := set(artifact.cpu.flags) - cpu.flags():
-        raise ArtifactError(
-            f"{artifact.name} is compiled for {artifact.cpu.name}, and this CPU lacks {', '.join(sorted(missing))}: "
-            "export it with --cpu x86-64-v3, or on this machine with --cpu native"
-        )
+    _check_cpu(artifact)
     with _preparing:
         os.environ["OMP_NUM_THREADS"] = str(how.threads)
         # Threads that spin while they wait take cores from threads that work: 829 ms of CPU instead of 272 for 10 runs.
@@ -70,6 +66,18 @@ def _engine(artifact: Artifact, how: Plan) -> Engine:
 def _starts_no_thread(artifact: Artifact, how: Plan) -> bool:
     """Whether neither loading nor running the model does. libtorch has threads of its own."""
     return how.threads == 1 and (artifact.engine == "onnx" or artifact.runtime == engine.aoti.STANDALONE)
+
+
+def _check_cpu(artifact: Artifact) -> None:
+    wanted, machine = artifact.cpu, os.uname().machine
+    if wanted.machine not in ("", machine):
+        fault = f"{wanted.name} of {wanted.machine}, and this machine is {machine}"
+    elif missing := set(wanted.flags) - cpu.flags():
+        fault = f"{wanted.name}, and this CPU lacks {', '.join(sorted(missing))}"
+    else:
+        return
+    remedy = "export it on this machine, or for every CPU with --engine onnx"
+    raise ArtifactError(f"{artifact.name} is compiled for {fault}: {remedy}")
 
 
 def _load_early(artifact: Artifact, how: Plan) -> None:

@@ -3,9 +3,10 @@
 import ctypes
 import itertools
 import math
+import os
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from ctypes import c_double, c_int32, c_int64, c_void_p
 from functools import partial
@@ -32,8 +33,15 @@ from service.runtime.engine import aoti_abi
 TORCH_CPU = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
 LIBTORCH = aoti_abi.bind_torch(ctypes.CDLL(str(TORCH_CPU)))
 SOURCES = sorted(Path(model.kernels.__file__).parent.glob("*.cpp"))
-FLAGS = {"x86-64": set(), "x86-64-v3": cpu.X86_64_V3, "x86-64-v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
-"""What the compiler may use, and /proc/cpuinfo's flags for it: vectors of 4, 8 and 16 numbers."""
+FLAGS: dict[str, Set[str]] = {
+    "x86_64": {
+        "x86-64": set(),
+        "x86-64-v3": cpu.X86_64_V3,
+        "x86-64-v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    },
+    "aarch64": {"armv8-a": set(), "armv8.2-a": cpu.ARMV8_2_A},
+}[os.uname().machine]
+"""What the compiler may use, and /proc/cpuinfo's flags for it: vectors of 4, 8 and 16 numbers; on arm64 always of 4."""
 
 # Kernel, stride, padding, dilation.
 SHAPES = [

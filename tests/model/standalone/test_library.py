@@ -26,7 +26,7 @@ def _compiled(program: Path, *arguments: str | Path) -> Path:
     command = [
         "g++",
         "-std=c++17",
-        "-march=x86-64-v3",
+        f"-march={cpus.resolve().name}",
         "-fopenmp",
         "-isystem",
         TORCH / "include",
@@ -47,7 +47,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """With a runtime library, and no program."""
     return Artifact(
         name="m", engine="aoti", precision="fp32", inputs=(), outputs=(), programs=(), defaults=Defaults(1, 1),
-        cpu=cpus.resolve("x86-64-v3"), runtime="standalone", versions={"torch": torch.__version__},
+        cpu=cpus.resolve(), runtime="standalone", versions={"torch": torch.__version__},
         path=tmp_path_factory.mktemp("artifact"),
     )  # fmt: skip
 

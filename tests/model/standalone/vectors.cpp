@@ -98,9 +98,15 @@ void two(const char* name, Vector (*function)(Vector, Vector), Wider (*exact)(Wi
               static_cast<double>(difference.where));
 }
 
+#if defined(__aarch64__)
+#define BOTH(count, name, error)                                                                    \
+  count<float32x4_t, float, double>(#name "f4" #error, Sleef_##name##f4##error, name);              \
+  count<float64x2_t, double, long double>(#name "d2" #error, Sleef_##name##d2##error, name##l);
+#else
 #define BOTH(count, name, error)                                                                    \
   count<__m256, float, double>(#name "f8" #error, Sleef_##name##f8##error, name);                   \
   count<__m256d, double, long double>(#name "d4" #error, Sleef_##name##d4##error, name##l);
+#endif
 
 int main() {
   BOTH(one, acos, _u10) BOTH(one, asin, _u10) BOTH(one, atan, _u10)
