@@ -67,5 +67,6 @@ def test_export_tells_it() -> None:
     machine = os.uname().machine
     ours, (other, *_) = BASELINES[machine][0], BASELINES["x86_64" if machine == "aarch64" else "aarch64"]
     done = model_command("export", "efficientnet_lite0", "--cpu", other, "--output", "/nowhere")
-    told = f"export failed: on {machine}, the engine aoti compiles for {ours}, not for {other}\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    told = f"export failed: on {machine}, the engine aoti compiles for {ours}, not for {other}"
+    # Before it may stand what torch's libraries say of an emulated CPU.
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (1, "", told)

@@ -97,7 +97,9 @@ def test_every_bit_pattern_of_special_numbers_is_read(datatype: str) -> None:
 @pytest.mark.parametrize("datatype", ["FP16", "BF16"])
 def test_all_half_precision_numbers_there_and_back(datatype: str) -> None:
     every = numpy.arange(65536, dtype=numpy.uint16).view(NUMPY[datatype])
-    finite = every[numpy.isfinite(every.astype(numpy.float32))]
+    # arm64 tells that some of these are signalling NaNs.
+    with numpy.errstate(invalid="ignore"):
+        finite = every[numpy.isfinite(every.astype(numpy.float32))]
     numbers = list(values(datatype, finite.tobytes()))
     assert numbers == finite.astype(numpy.float64).tolist()
     assert encode_values(numbers, datatype, (len(numbers),), "x") == finite.tobytes()
