@@ -50,7 +50,7 @@ def lower_aoti(module: torch.nn.Module, inputs: Tensors, library: Path, target: 
     """
     torch.set_num_threads(target.threads)
     with (
-        torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _vectors_of(target.cpu),
+        torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), vectors_of(target.cpu),
         _linked_with(target.runtime) if target.runtime else nullcontext(),
     ):  # fmt: skip
         # Inductor looks for Python's headers each time it calls the compiler, but a compiled model includes none of them.
@@ -102,7 +102,7 @@ def _neon() -> list[cpu_vec_isa.VecISA]:
 
 
 @contextmanager
-def _vectors_of(cpu: CpuSpec) -> Iterator[None]:
+def vectors_of(cpu: CpuSpec) -> Iterator[None]:
     """Let Inductor use the vectors that every CPU of this name has, whatever an earlier compilation found out."""
     find = cpu_vec_isa.valid_vec_isa_list
     find.cache_clear()

@@ -14,7 +14,8 @@ import torch
 from torch._inductor import config, cpu_vec_isa
 
 from model import cpus
-from model.lower import Target, lower_aoti
+from model.artifact import CpuSpec
+from model.lower import Target, lower_aoti, vectors_of
 from tests.support.models import Smooth
 
 # A product of whole vectors, and the exponential of one.
@@ -53,3 +54,12 @@ def test_the_compiled_code_is_vector_code(monkeypatch: pytest.MonkeyPatch, tmp_p
     products, exponential = VECTOR_CODE[os.uname().machine]
     assert len(re.findall(products, code)) > 5
     assert exponential in code
+
+
+def test_on_arm64_the_vectors_are_those_of_the_baseline() -> None:
+    """Where Inductor by itself finds others: this machine's here, and SVE's on a CPU that has them."""
+    find = cpu_vec_isa.valid_vec_isa_list
+    wanted = {"cpp.vec_isa_ok": True, "cpp.simdlen": 128}
+    with vectors_of(CpuSpec("armv8.2-a", machine="aarch64")), config.patch(wanted):
+        assert isinstance(cpu_vec_isa.pick_vec_isa(), cpu_vec_isa.VecNEON)
+    assert cpu_vec_isa.valid_vec_isa_list is find
