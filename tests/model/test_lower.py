@@ -37,7 +37,7 @@ def test_the_compiled_code_is_vector_code(monkeypatch: pytest.MonkeyPatch, tmp_p
     """Though Inductor holds the CPU to have no vectors, by a check that failed, and Python's headers are missing."""
     cpu_vec_isa.valid_vec_isa_list.cache_clear()
     with config.patch({"cpp.vec_isa_ok": False}):
-        assert cpu_vec_isa.valid_vec_isa_list() == []
+        assert not any(cpu_vec_isa.valid_vec_isa_list())
     get_path = sysconfig.get_path
 
     def without_headers(name: str, *arguments: Any, **options: Any) -> str | None:

@@ -169,7 +169,7 @@ def _cases(seed: int, channels: list[tuple[int, int, int]]) -> list[tuple[Geomet
 @pytest.mark.parametrize("threads", [1, 2])
 def test_convolutions(kernels: ctypes.CDLL, threads: int) -> None:
     torch.manual_seed(threads)
-    ctypes.CDLL(None).omp_set_num_threads(threads)
+    kernels.omp_set_num_threads(threads)
     for number, (geometry, depth, (count, height, width)) in enumerate(_cases(threads, CHANNELS)):
         picture = torch.randn(count, height, width, depth)
         weight = torch.randn(geometry.out_channels, depth // geometry.groups, *geometry.kernel)
@@ -226,7 +226,7 @@ def test_a_depthwise_convolution_of_rows_that_are_computed_as_they_are_needed(
     kernels: ctypes.CDLL, shape: Any, threads: int
 ) -> None:
     torch.manual_seed(threads)
-    ctypes.CDLL(None).omp_set_num_threads(threads)
+    kernels.omp_set_num_threads(threads)
     count, height, width, depth, channels = 2, 12, 9, 5, 40
     expand = _geometry(SHAPES[0], (depth, channels, 1), (count, height, width))
     geometry = _geometry(shape, (channels, channels, channels), (count, height, width))
