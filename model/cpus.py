@@ -28,7 +28,6 @@ _BASELINES = {
 }
 NAMES = (*(each.name for each in _BASELINES.values()), "native")
 
-
 _OTHERWISE = "export with --engine onnx"
 
 
