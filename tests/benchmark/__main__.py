@@ -23,7 +23,7 @@ from tests.benchmark import (
 from tests.benchmark.arguments import BENCH
 from tests.benchmark.arguments import bench as parse_arguments
 from tests.benchmark.figures import Samples, ratios
-from tests.benchmark.lineup import ENGINES, Places
+from tests.benchmark.lineup import ENGINES, Places, services
 from tests.benchmark.made import MakeError
 from tests.benchmark.process import SideError
 
@@ -69,7 +69,7 @@ def _measure(samples: Samples, places: Places, logs: Path, arguments: argparse.N
     for number, part in enumerate(wanted, 1):
         print(f"==> {number}/{len(wanted)} {part}", file=sys.stderr, flush=True)
         if part == "start":
-            samples.start = start.measure(places, logs, arguments.rounds)
+            samples.start = start.measure(services(places), logs, arguments.rounds)
         elif part == "throughput":
             samples.served = throughput.measure(places, logs, arguments.load_rounds, arguments.seconds, samples.missing)
         elif part == "forward":

@@ -55,7 +55,7 @@ def services(places: Places) -> list[Side]:
     return [
         *(
             Side(ours(engine), (sys.executable, "-m", "service"), "/infer", places.jpeg, _environ(places, engine))
-            for engine in ENGINES
+            for engine in places.artifacts
         ),
         Side(EAGER, _flask("eager"), "/infer", places.jpeg, _environ(places, "aoti")),
         Side(HELLO, _flask("hello"), "/", None),

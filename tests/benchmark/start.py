@@ -1,10 +1,11 @@
 """Part 1: process start to first correct prediction, phase by phase; the sides alternate within each round."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmark.lineup import Places, services
+from tests.benchmark.lineup import Side
 from tests.benchmark.process import Memory, running
 
 
@@ -17,14 +18,13 @@ class Started:
     memory: Memory
 
 
-def measure(places: Places, logs: Path, rounds: int) -> dict[str, list[Started]]:
+def measure(sides: Sequence[Side], logs: Path, rounds: int) -> dict[str, list[Started]]:
     """The starts of each side. An extra round before them, not counted, fills the page cache.
 
     Raises:
         SideError: a side did not answer.
     """
     found: dict[str, list[Started]] = {}
-    sides = services(places)
     for number in range(rounds + 1):
         for side in sides:
             with running(side, logs) as server:
