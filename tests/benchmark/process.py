@@ -98,6 +98,8 @@ def running(side: Side, logs: Path) -> Iterator[Running]:
     port, log = _free_port(), logs / f"{side.name.replace(' ', '-')}.log"
     command = [part.format(port=port) for part in side.command]
     environ = {**os.environ, **side.environ, "PORT": str(port)}
+    # An image has the byte code of all files; here the first start writes it, which is not counted.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with log.open("wb") as output:
         spawned_s = time.perf_counter()
         process = subprocess.Popen(
