@@ -4,7 +4,7 @@ __main__.py        the order of the parts
 arguments.py       what it is asked for, and which tools that needs: read before anything is set up
 made.py            images and artifacts that `make` makes, where they are missing
 lineup.py          what is compared: how each is started and asked
-sides/             the programs compared: hello, eager (also on Lambda), mosec, LitServe, the in-process loop
+sides/             the programs compared: hello, eager (also on Lambda), mosec, LitServe, the in-process loop, zoo_model
 environments.py    mosec and LitServe, each in an environment of its own
 process.py         one side: started, asked, weighed, stopped
 photo.py           the picture that is sent, and its right answer
@@ -19,6 +19,7 @@ figures.py         samples -> medians, minima, ratios against the targets
 report.py          figures -> table and JSON
 picture.py         figures -> picture
 vectors.py         by itself, `python -m tests.benchmark.vectors`: vector code by scalar code
+zoo.py             by itself, `python -m tests.benchmark.zoo`: a table of torchvision's classifiers
 costs.py           what a month costs in each place: a model, no measurement
 cluster/           `make bench-cluster`: the wake from zero pods, on a real cluster
 """
