@@ -16,6 +16,8 @@ FOLLOWERS = 12
 # Several of the autoscaler's panic windows of 6 s, and long enough for the pods of 12 requests in flight.
 FOLLOW_S = 45
 RETRY_S = 2
+# Between two who begin: a dozen at the same instant is a burst, which may have a pod as any other.
+ARRIVAL_S = 0.5
 ALONE_S = 120
 # A job that nobody delivers: it stays queued.
 STUCK = (
@@ -38,7 +40,9 @@ def test_a_dozen_followers_of_a_queued_job_add_no_pod(kindling: Async) -> None:
     assert code == 0, job_id
     end, most = time.monotonic() + FOLLOW_S, 0
     with ThreadPoolExecutor(FOLLOWERS) as pool:
-        following = [pool.submit(_follow, kindling.route, job_id.strip(), end) for _ in range(FOLLOWERS)]
+        following = [
+            pool.submit(_follow, kindling.route, job_id.strip(), index * ARRIVAL_S, end) for index in range(FOLLOWERS)
+        ]
         while not all(each.done() for each in following):
             most = max(most, len(kindling.cluster.pods("kindling")))
             time.sleep(0.5)
@@ -52,9 +56,10 @@ def _is_alone(kindling: Async) -> bool:
     return len(kindling.cluster.all_pods("kindling")) == 1
 
 
-def _follow(route: Route, job_id: str, end: float) -> set[str]:
+def _follow(route: Route, job_id: str, after_s: float, end: float) -> set[str]:
     """The names of the events that a browser's EventSource is told until `end`: it comes again after every end."""
     told, last = set(), ""
+    time.sleep(after_s)
     while time.monotonic() < end:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         answer = route.call("GET", f"/jobs/{job_id}", headers=headers)
