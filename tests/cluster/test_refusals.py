@@ -31,17 +31,9 @@ def _is_listed(answer: Answer, who: str) -> None:
         if status == str(answer.status) and who in by
     ]
     text = answer.body.decode().strip()
-    begun = [each.removesuffix(" ...") for each in re.findall(r"`([^`]* \.\.\.)`", " ".join(texts))]
-    assert any(
-        f"`{text}`" in each or (not text and each == "none") or "the reason" in each for each in texts
-    ) or text.startswith(tuple(begun)), answer
+    assert any(f"`{text}`" in each or (not text and each == "none") or "the reason" in each for each in texts), answer
     assert answer.headers.get("Content-Type", "text/plain").startswith("text/plain")
     assert "Retry-After" not in answer.headers
-
-
-def _author(answer: Answer, proxy: str) -> str:
-    """`proxy`, or the gateway: the end of the connection may outrun what a proxy answers in the middle of a body."""
-    return "gateway" if answer.body.startswith(b"upstream connect error") else proxy
 
 
 def test_a_host_that_no_service_has(cluster: Cluster) -> None:
@@ -80,9 +72,9 @@ def test_a_full_pod(cluster: Cluster, manifest: Manifest) -> None:
     eventually(is_too_much, 60, "refusals")
     assert {label(each) for each in answers if each.status == 200} == {LABEL}
     refused = [each for each in answers if each.status != 200]
-    assert b"pending request queue full\n" in {each.body for each in refused}
+    assert {(each.status, each.body) for each in refused} == {(503, b"pending request queue full\n")}
     for each in refused:
-        _is_listed(each, _author(each, "queue-proxy"))
+        _is_listed(each, "queue-proxy")
     assert label(route.call("POST", "/infer?top=1", COFFEE)) == LABEL
 
 
@@ -143,7 +135,7 @@ def test_a_process_that_dies_during_requests(cluster: Cluster, kindling: Route) 
         eventually(lambda: cluster.requests_to(pod)["/infer", 200] > before, 30, "requests in the pod")
         cluster.run(pod, "sh", "-c", KILL_WORKER)
         refused = [each for each in answers.result() if each.status != 200]
-    assert 502 in {each.status for each in refused} <= {502, 503}
+    assert {each.status for each in refused} == {502}
     for each in refused:
-        _is_listed(each, _author(each, "queue-proxy"))
+        _is_listed(each, "queue-proxy")
     assert label(kindling.call("POST", "/infer?top=1", COFFEE)) == LABEL
