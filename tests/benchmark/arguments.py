@@ -62,6 +62,9 @@ def cluster(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--variants", action="store_true", help="Kindling's settings against others, in the same rounds"
     )
+    parser.add_argument(
+        "--without-eager", action="store_true", help="spare the tutorial's image: several GB with PyTorch's CUDA build"
+    )
     told = parser.parse_args(arguments)
     told.rounds = told.rounds or (2 if told.quick else 15)
     told.scale_rounds, told.load_rounds = (1, 1) if told.quick else (5, 3)

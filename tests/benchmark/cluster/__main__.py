@@ -14,6 +14,7 @@ from tests.benchmark.cluster import cold, environment, images, later, lineup, pi
 from tests.benchmark.cluster.environment import BenchmarkError
 from tests.benchmark.cluster.figures import Samples, ratios
 from tests.benchmark.cluster.lineup import Side
+from tests.benchmark.lineup import EAGER
 from tests.benchmark.load import LoadError
 from tests.benchmark.made import MakeError
 from tests.cluster.asynchronous import deployed
@@ -53,7 +54,7 @@ def _measure(samples: Samples, folder: Path, arguments: argparse.Namespace) -> N
     if "warm" in wanted:
         load.check()
     jpeg, _ = photo.make(folder)
-    sides = lineup.sides(jpeg)
+    sides = [each for each in lineup.sides(jpeg) if each.name != EAGER or not arguments.without_eager]
     names = images.prepare([each.image for each in sides])
     if arguments.variants:
         sides += lineup.variants(jpeg)
