@@ -59,6 +59,7 @@ OF_FILES = {
     "test_early.py": OF_TEST_ENGINE,
     "test_engine.py": OF_TEST_ENGINE,
     "test_measure.py": OF_TEST_ENGINE,
+    "test_runtime_library.py": OF_TEST_ENGINE,
     "test_export.py": OF_TEST_EXPORT,
     "test_own_models.py": OF_TEST_OWN_MODELS,
 }
