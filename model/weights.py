@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -27,9 +28,11 @@ def load(module: torch.nn.Module, file: Path) -> None:
     """
     found = _state_dict(file)
     renamed = _names(found, module.state_dict())
+    state = OrderedDict((renamed[key], value) for key, value in found.items())
+    state._metadata = _versions(found, renamed)  # type: ignore[attr-defined]  # noqa: SLF001 - it has no public name
     try:
-        faults = module.load_state_dict({renamed[key]: value for key, value in found.items()}, strict=False)
-    except RuntimeError as fault:
+        faults = module.load_state_dict(state, strict=False)
+    except (RuntimeError, ValueError) as fault:
         lines = [line.strip() for line in str(fault).splitlines()]
         raise WeightsError(f"do not fit: {next((each for each in lines if 'mismatch' in each), lines[-1])}") from None
     missing = _without_tied(faults.missing_keys, renamed.values(), module)
@@ -39,7 +42,7 @@ def load(module: torch.nn.Module, file: Path) -> None:
         raise WeightsError(f"do not fit: {', '.join(reasons)}")
 
 
-def _state_dict(file: Path) -> dict[str, torch.Tensor]:
+def _state_dict(file: Path) -> Mapping[str, torch.Tensor]:
     found = _read(file)
     if isinstance(found, Mapping):
         found = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), found)
@@ -51,7 +54,7 @@ def _state_dict(file: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(
             f"cannot be used: the file holds {held}, wanted a state dict, or one in {' or '.join(WRAPPERS)}"
         )
-    return dict(found)
+    return found
 
 
 def _read(file: Path) -> Any:
@@ -87,6 +90,26 @@ def _names(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str
     pairs = [(theirs, ours) for theirs in _prefixes(found) for ours in _prefixes(wanted)]
     renamings = [{key: ours + key.removeprefix(theirs) for key in found} for theirs, ours in pairs]
     return max(renamings, key=lambda each: len(wanted.keys() & set(each.values())))
+
+
+def _versions(found: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """What torch.save keeps of each module beside its weights, its version above all, by the module's own path.
+
+    MNASNet refuses weights without it; safetensors have none.
+    """
+    told: Mapping[str, Any] = getattr(found, "_metadata", {})
+    versions = {}
+    for theirs, ours in renamed.items():
+        for parents in zip(_parents(theirs), _parents(ours), strict=False):
+            if parents[0] in told:
+                versions[parents[1]] = told[parents[0]]
+    return versions
+
+
+def _parents(key: str) -> list[str]:
+    """`a.b`, `a` and the empty path of `a.b.weight`."""
+    parts = key.split(".")
+    return [".".join(parts[:-count]) for count in range(1, len(parts) + 1)]
 
 
 def _prefixes(keys: Iterable[str]) -> list[str]:

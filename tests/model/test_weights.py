@@ -69,6 +69,37 @@ def test_wrapped_and_prefixed_weights_are_read(tmp_path: Path, held: dict[str, A
     assert _is_filled(module)
 
 
+class Versioned(torch.nn.Module):
+    """As torchvision's MNASNet: it refuses weights that do not tell their version."""
+
+    _version = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(2, 2))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *rest: Any) -> None:
+        if local_metadata.get("version") != self._version:
+            raise ValueError(f"version should be 3 instead of {local_metadata.get('version')}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module, torch.nn.Sequential], ids=["plain", "prefixed"])
+def test_the_version_of_weights_is_read_too(tmp_path: Path, wrap: Any) -> None:
+    kept = Versioned()
+    torch.save(wrap(kept).state_dict(), tmp_path / "w")
+    for module in (Versioned(), torch.nn.Sequential(Versioned())):
+        load(module, tmp_path / "w")
+        values = zip(module.state_dict().values(), kept.state_dict().values(), strict=True)
+        assert all(torch.equal(one, other) for one, other in values)
+
+
+def test_weights_without_a_version_that_is_wanted_are_refused(tmp_path: Path) -> None:
+    save_file(Versioned().state_dict(), tmp_path / "w")
+    with pytest.raises(WeightsError, match=r"^do not fit: version should be 3 instead of None$"):
+        load(Versioned(), tmp_path / "w")
+
+
 class Tied(torch.nn.Module):
     """Its last layer is its first one."""
 
