@@ -1,11 +1,11 @@
-"""The operators of convolution.h for PyTorch: how weights are packed, what is computed, and how Inductor calls the kernel."""
+"""The operators of convolution.h and attention.h for PyTorch: how weights are packed, what is computed, and how Inductor calls the kernel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d, pad, scaled_dot_product_attention
 
 PANEL = 16
 """The channels that a tile of dense.cpp computes at once."""
@@ -125,6 +125,24 @@ def packed_expanded(  # noqa: PLR0913, PLR0917 - the schema
     return found
 
 
+@torch.library.custom_op(
+    "kindling::attention",
+    mutates_args=(),
+    schema="(Tensor query, Tensor key, Tensor value, float scale) -> Tensor",
+    tags=_TAGS,
+)
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """FP32 [N, queries, heads, depth], [N, keys, heads, depth], [N, keys, heads, width] -> [N, queries, heads, width]."""
+    by_head = [each.transpose(1, 2) for each in (query, key, value)]
+    found = scaled_dot_product_attention(by_head[0], by_head[1], by_head[2], scale=scale)
+    return found.transpose(1, 2).contiguous()
+
+
+@attention.register_fake
+def _attended(query: torch.Tensor, _: torch.Tensor, value: torch.Tensor, __: float) -> torch.Tensor:
+    return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
 @packed_convolution.register_fake
 @packed_depthwise.register_fake
 @packed_expanded.register_fake
@@ -154,7 +172,7 @@ def _declared(operator: Any) -> list[str]:
 
 _ours = torch.ops.kindling
 SHIMS = {
-    each: _declared(each)
-    for each in (_ours.packed_convolution.default, _ours.packed_depthwise.default, _ours.packed_expanded.default)
+    each.default: _declared(each.default)
+    for each in (_ours.packed_convolution, _ours.packed_depthwise, _ours.packed_expanded, _ours.attention)
 }
 """The C function of each operator, for Inductor's option `aot_inductor.custom_ops_to_c_shims`."""

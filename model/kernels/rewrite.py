@@ -1,4 +1,4 @@
-"""A graph rewrite: convolutions and linear layers of float32 become the operators of operators.py.
+"""A graph rewrite: convolutions, linear layers and attention of float32 become the operators of operators.py.
 
 What cannot be rewritten stays as it is: the compiled library then asks for a kernel of libtorch.
 """
@@ -18,6 +18,8 @@ from model.kernels.operators import PANEL, Geometry, pack, pack_bias, pack_depth
 aten = torch.ops.aten
 _CONVOLUTION = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
 """What aten.conv2d is called with when the graph does not say: stride, padding, dilation, groups."""
+HEADS_LAST = [0, 2, 1, 3]
+"""[N, heads, tokens, width] -> [N, tokens, heads, width], and back."""
 
 
 def rewritten(program: ExportedProgram) -> GraphModule:
@@ -33,6 +35,8 @@ def rewritten(program: ExportedProgram) -> GraphModule:
             rewriter.rewrite_convolution(node)
         elif node.target is aten.linear.default:
             rewriter.rewrite_linear(node)
+        elif node.target is aten.scaled_dot_product_attention.default:
+            rewriter.rewrite_attention(node)
     graph_module.graph.eliminate_dead_code()
     join_expansions(graph_module)
     graph_module.recompile()
@@ -78,6 +82,24 @@ class _Rewriter:
             found = self._operator(layer, rows, other, geometry, is_depthwise=False)
             self._replace(layer, self._call(aten.reshape.default, found, shape))
 
+    def rewrite_attention(self, node: Node) -> None:
+        attended = _attended(node)
+        if attended is None:
+            return
+        tensors, scale = attended
+        with self._graph.inserting_before(node):
+            rows = [self._call(aten.permute.default, each, HEADS_LAST) for each in tensors]
+            found = self._call(torch.ops.kindling.attention.default, *rows, scale)
+            # The graph may view the result as it lies in memory, which is as the queries do.
+            order = sorted(range(4), key=node.meta["val"].stride().__getitem__, reverse=True)
+            found = self._call(aten.permute.default, found, [HEADS_LAST[each] for each in order])
+            found = self._call(aten.contiguous.default, found)
+            found = self._call(aten.permute.default, found, [order.index(each) for each in range(4)])
+        found.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(found)
+        # It might draw random numbers, so that torch does not take it for dead code.
+        self._graph.erase_node(node)
+
     def _layer(self, node: Node) -> Layer | None:
         """The layer and its neighbours, if it is of float32 and its weights are constants."""
         inputs, weight, bias, *_ = arguments(node, None, None, None)
@@ -114,6 +136,19 @@ class _Rewriter:
     def _replace(self, layer: Layer, found: Node) -> None:
         found.meta["val"] = layer.last.meta["val"]
         layer.last.replace_all_uses_with(found)
+
+
+def _attended(node: Node) -> tuple[list[Node], float] | None:
+    """Queries, keys, values and the scale, if every head has its own ones and attends to all of its keys."""
+    *tensors, mask, dropout, is_causal = arguments(node, None, None, None, None, 0.0, False)
+    options: dict[str, Any] = {"scale": None, "enable_gqa": False, **node.kwargs}
+    is_plain = mask is None and not (dropout or is_causal or options["enable_gqa"])
+    if not is_plain or not all(is_float32(each) for each in tensors):
+        return None
+    shapes = [each.meta["val"].shape for each in tensors]
+    has_heads = len(shapes[0]) == 4 and len({each[:2] for each in shapes}) == 1
+    scale: float = shapes[0][-1] ** -0.5 if options["scale"] is None else options["scale"]
+    return (tensors, scale) if has_heads and scale > 0 else None
 
 
 def _before(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
+#include "attention.h"
 #include "convolution.h"
 
 namespace kindling {
@@ -22,24 +23,35 @@ float* data_of(AtenTensorHandle tensor) {
     return static_cast<float*>(data);
 }
 
-Picture picture_of(AtenTensorHandle tensor) {
+const int64_t* sizes_of(AtenTensorHandle tensor) {
     int64_t* sizes = nullptr;
     aoti_torch_get_sizes(tensor, &sizes);
+    return sizes;
+}
+
+Picture picture_of(AtenTensorHandle tensor) {
+    const int64_t* sizes = sizes_of(tensor);
     return {data_of(tensor), sizes[0], sizes[1], sizes[2], sizes[3]};
 }
 
-// Whether a picture, and what is added to it, lie in memory as the kernels read them.
-bool are_plain(AtenTensorHandle picture, const AtenTensorHandle* other) {
-    bool picture_is = false, other_is = true;
-    const bool failed = aoti_torch_is_contiguous(picture, &picture_is) || (other && aoti_torch_is_contiguous(*other, &other_is));
-    return !failed && picture_is && other_is;
+// Whether a tensor lies in memory as the kernels read it.
+bool is_plain(AtenTensorHandle tensor) {
+    bool is = false;
+    return !aoti_torch_is_contiguous(tensor, &is) && is;
 }
 
-AOTITorchError make(int64_t count, const Geometry& g, AtenTensorHandle* made) {
-    const int64_t sizes[] = {count, g.out_height, g.out_width, g.out_channels};
+bool are_plain(AtenTensorHandle picture, const AtenTensorHandle* other) {
+    return is_plain(picture) && (!other || is_plain(*other));
+}
+
+AOTITorchError make(const int64_t (&sizes)[4], AtenTensorHandle* made) {
     const int64_t strides[] = {sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1};
     const int32_t dtype = aoti_torch_dtype_float32(), device = aoti_torch_device_type_cpu();
     return aoti_torch_empty_strided(4, sizes, strides, dtype, device, 0, made);
+}
+
+AOTITorchError make(int64_t count, const Geometry& g, AtenTensorHandle* made) {
+    return make({count, g.out_height, g.out_width, g.out_channels}, made);
 }
 
 Convolution convolution(const Picture& in, const Layer& layer, float* out) {
@@ -90,5 +102,16 @@ EXPORTED aoti_torch_cpu_packed_expanded(
     // Its rows have no place of their own.
     const Picture between{nullptr, in.count, in.height, in.width, first.geometry.out_channels};
     convolve_expanded(convolution(in, first, nullptr), convolution(between, second, data_of(*made)));
+    return AOTI_TORCH_SUCCESS;
+}
+
+EXPORTED aoti_torch_cpu_attention(
+    AtenTensorHandle query, AtenTensorHandle key, AtenTensorHandle value, double scale, AtenTensorHandle* made) {
+    using namespace kindling;
+    if (!is_plain(query) || !is_plain(key) || !is_plain(value)) return AOTI_TORCH_FAILURE;
+    const int64_t *asked = sizes_of(query), *told = sizes_of(value);
+    if (const AOTITorchError failed = make({asked[0], asked[1], asked[2], told[3]}, made)) return failed;
+    attend({asked[0], asked[2], asked[1], told[1], asked[3], told[3], data_of(query), data_of(key), data_of(value),
+            static_cast<float>(scale), data_of(*made)});
     return AOTI_TORCH_SUCCESS;
 }

@@ -109,19 +109,25 @@ class Named(torch.nn.Module):
 
 
 class Parts(torch.nn.Module):
-    """FP32 [N, 64, 20, 20] in and out; each layer takes a part of the channels, or adds one: views of a wider tensor."""
+    """FP32 [N, 64, 20, 20] in and out; each layer takes a part of the channels, or adds one: views of a wider tensor.
+
+    So does its attention, whose queries, keys and values are thirds of one tensor.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.mixed = torch.nn.Conv2d(64, 64, 1)
         self.dense = torch.nn.Conv2d(32, 32, 1)
         self.each = torch.nn.Conv2d(32, 32, 3, padding=1, groups=32)
+        self.attention = torch.nn.MultiheadAttention(64, 4, batch_first=True)
         self.last = torch.nn.Linear(16, 16)
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         left, right = self.mixed(picture).chunk(2, 1)
         left, right = self.dense(left) + right, self.each(right) + left
         rows = torch.cat((left, right), 1).permute(0, 2, 3, 1)
+        tokens = rows.flatten(1, 2)
+        rows = rows + self.attention(tokens, tokens, tokens, need_weights=False)[0].reshape(rows.shape)
         return torch.cat([self.last(part) for part in rows.chunk(4, -1)], -1).permute(0, 3, 1, 2)
 
 

@@ -20,6 +20,7 @@ import model.kernels
 from model.kernels.operators import (
     PANEL,
     Geometry,
+    attention,
     pack,
     pack_bias,
     pack_depthwise,
@@ -242,3 +243,51 @@ def test_a_depthwise_convolution_of_rows_that_are_computed_as_they_are_needed(
         before = [weight, bias, *_numbers(expand), c_double(0), c_double(6)]
         made = _call(kernels, "expanded", handle, [*before, *_layer(layer, geometry, (-1.0, math.inf))])
     torch.testing.assert_close(_taken(made, wanted.shape), wanted, atol=1e-4, rtol=1e-4)
+
+
+# Items, heads, queries, keys, depth, width.
+HEADS = [
+    (1, 1, 1, 1, 1, 1),
+    (2, 3, 50, 50, 64, 64),
+    (1, 12, 197, 197, 64, 64),
+    (1, 2, 7, 33, 20, 17),
+    (3, 1, 100, 16, 5, 40),
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.mark.parametrize("scale", [0.125, 3.0])
+def test_attention(kernels: ctypes.CDLL, threads: int, heads: tuple[int, ...], scale: float) -> None:
+    torch.manual_seed(threads)
+    kernels.omp_set_num_threads(threads)
+    items, count, queries, keys, depth, width = heads
+    shapes = ((queries, depth), (keys, depth), (keys, width))
+    tensors = [torch.randn(items, rows, count, each) for rows, each in shapes]
+    torch.testing.assert_close(_attended(kernels, tensors, scale), attention(*tensors, scale), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("score", [1e4, -1e4, math.nan, math.inf])
+def test_attention_to_a_key_with_an_extreme_score(kernels: ctypes.CDLL, score: float) -> None:
+    """One key takes all, another one nothing, and what is no number is told by no number, in its row alone."""
+    query, key = torch.ones(1, 9, 1, 1), torch.randn(1, 20, 1, 1)
+    key[0, 5] = score
+    query[0, 3] = 0.0
+    tensors = [query, key, torch.randn(1, 20, 1, 8)]
+    found = _attended(kernels, tensors, 1.0)
+    torch.testing.assert_close(found, attention(*tensors, 1.0), atol=1e-5, rtol=1e-5, equal_nan=True)
+
+
+def _attended(kernels: ctypes.CDLL, tensors: list[torch.Tensor], scale: float) -> torch.Tensor:
+    made = c_void_p()
+    with _handles(*tensors) as handles:
+        assert kernels.aoti_torch_cpu_attention(*handles, c_double(scale), ctypes.byref(made)) == 0
+    return _taken(made, (*tensors[0].shape[:-1], tensors[2].shape[-1]))
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_attention_refuses_a_part_of_a_wider_tensor(kernels: ctypes.CDLL, part: int) -> None:
+    tensors = [torch.randn(1, 2, 5, 8) for _ in range(3)]
+    tensors[part] = torch.randn(1, 2, 5, 16)[..., :8]
+    with _handles(*tensors) as handles:
+        assert kernels.aoti_torch_cpu_attention(*handles, c_double(1), ctypes.byref(c_void_p())) != 0

@@ -196,3 +196,51 @@ def test_an_expansion_is_computed_by_the_convolution_behind_it() -> None:
 def test_another_expansion_is_computed_by_itself(module: nn.Module, side: int) -> None:
     found = _rewritten(module, torch.randn(1, 8, side, side))
     assert (found["packed_convolution"], found["packed_depthwise"]) == (1, 1)
+
+
+class Attention(nn.Module):
+    def __init__(self, **how: Any) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor) -> Any:
+        return nn.functional.scaled_dot_product_attention(query, key, key * 2, **self.how)
+
+
+@pytest.mark.parametrize("how", [{}, {"scale": 0.3}, {"dropout_p": 0.0, "is_causal": False}], ids=str)
+def test_attention_is_one_operator(how: dict[str, Any]) -> None:
+    found = _rewritten(Attention(**how), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 9, 8))
+    assert found == {"attention": 1, "mul": 1, "permute": 5, "contiguous": 1}
+
+
+@pytest.mark.parametrize(
+    ("how", "query", "key"),
+    [
+        ({"is_causal": True}, torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)),
+        ({"attn_mask": torch.randn(7, 9)}, torch.randn(2, 3, 7, 8), torch.randn(2, 3, 9, 8)),
+        ({"enable_gqa": True}, torch.randn(2, 6, 7, 8), torch.randn(2, 3, 9, 8)),
+        ({"scale": -0.5}, torch.randn(2, 3, 7, 8), torch.randn(2, 3, 9, 8)),
+        ({}, torch.randn(3, 7, 8), torch.randn(3, 9, 8)),
+        ({}, torch.randn(2, 3, 7, 8), torch.randn(1, 3, 9, 8)),
+        ({}, torch.randn(2, 3, 7, 8).double(), torch.randn(2, 3, 9, 8).double()),
+    ],
+    ids=["causal", "with a mask", "of groups", "negative scale", "without heads", "broadcast", "float64"],
+)
+def test_other_attention_stays(how: dict[str, Any], query: torch.Tensor, key: torch.Tensor) -> None:
+    found = _rewritten(Attention(**how), query, key)
+    assert found["scaled_dot_product_attention"] == 1
+
+
+def test_the_attention_of_a_transformer_is_one_operator() -> None:
+    """As torchvision's vision transformers have it: the result lies in memory with its tokens first."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(24, 3, batch_first=True)
+
+        def forward(self, tokens: torch.Tensor) -> Any:
+            return self.attention(tokens, tokens, tokens, need_weights=False)[0]
+
+    found = _rewritten(Block(), torch.randn(2, 10, 24))
+    assert (found["attention"], found["packed_convolution"]) == (1, 2)
