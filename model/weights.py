@@ -97,13 +97,11 @@ def _versions(found: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str,
 
     MNASNet refuses weights without it; safetensors have none.
     """
-    told: Mapping[str, Any] = getattr(found, "_metadata", {})
-    versions = {}
-    for theirs, ours in renamed.items():
-        for parents in zip(_parents(theirs), _parents(ours), strict=False):
-            if parents[0] in told:
-                versions[parents[1]] = told[parents[0]]
-    return versions
+    told = getattr(found, "_metadata", None)
+    if not isinstance(told, Mapping):
+        return {}
+    pairs = (zip(_parents(theirs), _parents(ours), strict=False) for theirs, ours in renamed.items())
+    return {ours: told[theirs] for theirs, ours in itertools.chain(*pairs) if isinstance(told.get(theirs), Mapping)}
 
 
 def _parents(key: str) -> list[str]:
