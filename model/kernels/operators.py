@@ -1,4 +1,7 @@
-"""The operators of convolution.h and attention.h for PyTorch: how weights are packed, what is computed, and how Inductor calls the kernel."""
+"""The operators of convolution.h and attention.h for PyTorch.
+
+How weights are packed, what is computed, and how Inductor calls the kernels.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
