@@ -18,7 +18,7 @@ from model.kernels.operators import PANEL, Geometry, pack, pack_bias, pack_depth
 aten = torch.ops.aten
 _CONVOLUTION = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
 """What aten.conv2d is called with when the graph does not say: stride, padding, dilation, groups."""
-HEADS_LAST = [0, 2, 1, 3]
+_HEADS_LAST = [0, 2, 1, 3]
 """[N, heads, tokens, width] -> [N, tokens, heads, width], and back."""
 
 
@@ -88,11 +88,11 @@ class _Rewriter:
             return
         tensors, scale = attended
         with self._graph.inserting_before(node):
-            rows = [self._call(aten.permute.default, each, HEADS_LAST) for each in tensors]
+            rows = [self._call(aten.permute.default, each, _HEADS_LAST) for each in tensors]
             found = self._call(torch.ops.kindling.attention.default, *rows, scale)
             # The graph may view the result as it lies in memory, which is as the queries do.
             order = sorted(range(4), key=node.meta["val"].stride().__getitem__, reverse=True)
-            found = self._call(aten.permute.default, found, [HEADS_LAST[each] for each in order])
+            found = self._call(aten.permute.default, found, [_HEADS_LAST[each] for each in order])
             found = self._call(aten.contiguous.default, found)
             found = self._call(aten.permute.default, found, [order.index(each) for each in range(4)])
         found.meta["val"] = node.meta["val"]

@@ -19,6 +19,7 @@ figures.py         samples -> medians, minima, ratios against the targets
 report.py          figures -> table and JSON
 picture.py         figures -> picture
 vectors.py         by itself, `python -m tests.benchmark.vectors`: vector code by scalar code
+budget.py          what a start and a wake may take of a hello-world's
 zoo.py             by itself, `python -m tests.benchmark.zoo`: a table of torchvision's classifiers
 costs.py           what a month costs in each place: a model, no measurement
 cluster/           `make bench-cluster`: the wake from zero pods, on a real cluster

@@ -27,17 +27,16 @@ def _spent(starts: Starts) -> dict[str, float]:
 
 
 def test_a_start_by_hello_world(default_artifact: Path, tmp_path: Path) -> None:
-    """A neighbour on the machine slows single rounds, so there are more of them until one shows what the start can be."""
     places = Places({"aoti": default_artifact}, *photo.make(tmp_path), {})
     sides = [each for each in services(places) if each.name in (HELLO, ours("aoti"))]
     starts: Starts = {}
-    verdict = "not measured"
-    for _ in range(MOST_ROUNDS // ROUNDS):
+
+    def spent() -> dict[str, float]:
         for name, found in start.measure(sides, tmp_path, ROUNDS).items():
             starts.setdefault(name, []).extend(found)
-        if not (verdict := BUDGET.verdict(_spent(starts))):
-            break
-    assert not verdict
+        return _spent(starts)
+
+    assert not BUDGET.verdict_after(MOST_ROUNDS // ROUNDS, spent)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +53,11 @@ def test_a_start_by_hello_world(default_artifact: Path, tmp_path: Path) -> None:
 )
 def test_the_phase_that_grew_is_named(shares: tuple[float, ...], verdict: str) -> None:
     assert BUDGET.verdict(dict(zip(BUDGET.phases, shares, strict=True))) == verdict
+
+
+def test_more_is_measured_until_it_is_within_the_budget() -> None:
+    slow, quick = (dict.fromkeys(BUDGET.phases, share) for share in (1.0, 0.1))
+    told = iter([slow, quick, slow])
+    assert BUDGET.verdict_after(3, lambda: next(told)) == ""
+    assert next(told) is slow
+    assert BUDGET.verdict_after(2, lambda: slow) == BUDGET.verdict(slow) != ""
