@@ -6,7 +6,7 @@ import socket
 import sys
 
 from model.artifact import Artifact, ArtifactError
-from service import web
+from service import serving
 from service.runtime.preparation import Preparation
 from service.settings import Settings, SettingsError, authority
 from service.telemetry import ledger
@@ -21,7 +21,9 @@ def main() -> int:
         listener = _bound(settings)
         ledger.mark("python")
         preparation = Preparation(artifact, settings)
-        server = web.server.Server(settings, listener)  # imports gunicorn, Flask and Pillow, while the libraries load
+        server = serving.server.Server(
+            settings, listener
+        )  # imports gunicorn, Flask and Pillow, while the libraries load
         ledger.mark("imports")
         preparation.finish()
     except (SettingsError, ArtifactError, OSError) as fault:

@@ -20,7 +20,7 @@ def watch(event, args):
 
 sys.addaudithook(watch)
 from service import __main__
-from service.web import server
+from service.serving import server
 from service.web.app import create_app
 from service.settings import Settings
 

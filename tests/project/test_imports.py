@@ -44,7 +44,9 @@ def test_importing_the_service_leaves_torch_and_numpy_out() -> None:
     assert not modules & {"service.cloud", "awslambdaric", "apig_wsgi", "functions_framework"}
 
 
-@pytest.mark.parametrize("module", ["model.artifact", "service.web.server", "service.__main__", "service.protocol.v2"])
+@pytest.mark.parametrize(
+    "module", ["model.artifact", "service.serving.server", "service.__main__", "service.protocol.v2"]
+)
 def test_importing_one_module_leaves_torch_and_numpy_out(module: str) -> None:
     modules = _modules(f"import {module}, sys; print(*sys.modules)")
     assert module in modules
@@ -70,7 +72,7 @@ def test_the_function_on_lambda_leaves_out_what_only_some_events_need(tiny_aoti:
 
 @pytest.mark.parametrize(
     ("before", "beside"),
-    [("service.__main__", "service.web.server"), ("service.cloud.startup", "service.web.app"),
+    [("service.__main__", "service.serving.server"), ("service.cloud.startup", "service.web.app"),
      ("awslambdaric.bootstrap", "service.web.app")],
 )  # fmt: skip
 def test_no_extension_waits_for_the_libraries(before: str, beside: str) -> None:

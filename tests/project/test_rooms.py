@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "events": {"call", *GROUND},
     "jobs": {"events", "call", "runtime", *GROUND},
     "web": {"jobs", "events", "call", "runtime", "protocol", *GROUND},
+    "serving": {"web", *GROUND},
     "cloud": {"web", "events", "runtime", "protocol", *GROUND},
-    "__main__": {"web", "runtime", "protocol", *GROUND},
+    "__main__": {"serving", "runtime", "protocol", *GROUND},
     # The export measures with the service's own engine, and prepares pictures with the service's own code.
     "model": {"runtime", "protocol", "artifact"},
 }

@@ -9,8 +9,8 @@ from gunicorn.http.message import Request
 from gunicorn.http.unreader import IterUnreader
 
 from service.errors import BadRequest, ContentTooLarge, KindlingError, QueueFull
+from service.serving.incoming import Incoming, Limits
 from service.web.body import MAX_DISCARDED_BYTES
-from service.web.incoming import Incoming, Limits
 
 LIMITS = Limits(header_bytes=1000, body_bytes=500)
 BODY = bytes(range(256))

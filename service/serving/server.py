@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
+from service.serving.worker import Worker
 from service.settings import Settings
 from service.telemetry import ledger
 from service.web.app import create_app
-from service.web.worker import Worker
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -62,7 +62,7 @@ def _options(settings: Settings, listener: socket.socket) -> dict[str, Any]:
         "bind": f"fd://{listener.detach()}",
         # One model in memory; the runners inside the worker use all of the CPU quota.
         "workers": 1,
-        "worker_class": "service.web.worker.Worker",
+        "worker_class": "service.serving.worker.Worker",
         "threads": settings.request_threads,
         "worker_connections": _max_connections(),
         "limit_request_line": 8190,  # gunicorn's largest

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from model.artifact import Artifact
-from service.web.closing import refuse_new_connections
+from service.serving.closing import refuse_new_connections
 from tests.support import eager
 from tests.support.eventually import eventually
 from tests.support.pictures import png

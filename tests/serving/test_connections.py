@@ -8,8 +8,8 @@ from collections import deque
 from gunicorn.config import Config
 from gunicorn.util import close_graceful
 
+from service.serving.connections import ClientSocket, Connection, Connections, State
 from service.telemetry import Requests
-from service.web.connections import ClientSocket, Connection, Connections, State
 
 
 def _connected() -> tuple[Connection, socket.socket]:

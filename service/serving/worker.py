@@ -17,10 +17,10 @@ from gunicorn.http.unreader import IterUnreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from service.errors import BadRequest, KindlingError, NotReady, QueueFull, RequestTimeout
-from service.web import refusal
-from service.web.closing import last_connections
-from service.web.connections import ClientSocket, Connection, Connections, State
-from service.web.incoming import USUAL_READ, Incoming, Limits
+from service.serving import refusal
+from service.serving.closing import last_connections
+from service.serving.connections import ClientSocket, Connection, Connections, State
+from service.serving.incoming import USUAL_READ, Incoming, Limits
 
 logger = logging.getLogger("kindling")
 

@@ -18,7 +18,7 @@ from service.telemetry import Requests
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from service.web.incoming import Incoming
+    from service.serving.incoming import Incoming
 
 # When memory or connections run out, a sender that has taken longer than this gives way; otherwise the newcomer does.
 PATIENCE_S = 1.0
