@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from service import protocol
 from service.protocol import v1, v2
 from service.protocol.classes import split, top
 from service.protocol.items import items_of, outputs_of
@@ -16,12 +17,12 @@ from service.telemetry import Timing
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DEFAULT_TOP = 5
 
-IMAGE, V2, V1 = "image", "v2", "v1"
+IMAGE, V2, V1, GRPC = "image", "v2", "v1", "grpc"
 
 
 @dataclass(frozen=True)
 class Call:
-    """`protocol` is IMAGE, V2 or V1; `header_length` is that of V2's JSON before binary tensors; `top` is for IMAGE."""
+    """`protocol` is IMAGE, V2, V1 or GRPC; `header_length` is that of V2's JSON before binary tensors; `top` is for IMAGE."""
 
     protocol: str
     body: bytes
@@ -45,7 +46,7 @@ def answer(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> 
     Raises:
         KindlingError: why there is none.
     """
-    return {IMAGE: _image, V2: _v2, V1: _v1}[call.protocol](call, runtime, settings, timing)
+    return {IMAGE: _image, V2: _v2, V1: _v1, GRPC: _grpc}[call.protocol](call, runtime, settings, timing)
 
 
 def _image(call: Call, runtime: Runtime, _: Settings, timing: Timing) -> Result:
@@ -77,6 +78,17 @@ def _v2(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Res
     if header_length is None:
         return Result(body)
     return Result(body, "application/octet-stream", {HEADER_LENGTH: str(header_length)})
+
+
+def _grpc(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:
+    """Open Inference Protocol: a ModelInferRequest in, a ModelInferResponse out."""
+    with timing.phase("decode"):
+        asked = protocol.v2_grpc.decode_infer(call.body, runtime.artifact)
+        items = items_of(asked, runtime.artifact, runtime.decode_image, settings.max_request_items)
+    results = runtime.infer(items, timing)
+    with timing.phase("encode"):
+        outputs = outputs_of(results, runtime.artifact)
+        return Result(protocol.v2_grpc.encode_infer(runtime.artifact, asked, outputs), "application/grpc")
 
 
 def _v1(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> Result:

@@ -28,6 +28,7 @@ class Settings:
     model_dir: Path = _setting(DEFAULT_MODEL_DIR, "the artifact to serve: a folder written by `python -m model export`")
     host: str = _setting("127.0.0.1", "address to listen on; `::` is every IPv6 and IPv4 address (the image sets it)")
     port: int = _setting(8080, "port to listen on", 1)
+    grpc: bool = _setting(True, "whether to answer HTTP/2 without TLS on the same port, and gRPC by it")
     trust_forwarded_prefix: bool = _setting(
         False,
         "whether to trust `X-Forwarded-Prefix`, the path that a proxy in front took off, and to put it into `Location`",

@@ -77,6 +77,8 @@ class Timing:
         self._began = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
         self.inflated_bytes = 0
+        self.limit_ms = float("inf")
+        """How long the client waits, if it says so."""
         # Requests that waited for the process to start also report its phases.
         self.is_cold = not ledger.has_answered
 

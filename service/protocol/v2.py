@@ -21,6 +21,7 @@ from service.protocol.fields import Fields, decode_json
 from service.protocol.lists import elements, encode_values, to_json
 from service.protocol.tensor import MAX_DIMENSIONS, MAX_SIZE, Tensor
 
+MODEL_VERSION = "1"
 MAX_REQUEST_ID_CHARS = 256
 FORM = '{"inputs": [...]}'
 
@@ -80,13 +81,13 @@ def encode_infer(artifact: Artifact, request: InferRequest, outputs: dict[str, T
             tensor = classify(tensor, each.classes, artifact.labels)
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if each.is_binary:
-            blob = _length_prefixed(tensor.data) if isinstance(tensor.data, list) else bytes(tensor.data)
+            blob = length_prefixed(tensor.data) if isinstance(tensor.data, list) else bytes(tensor.data)
             entry["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:
             entry["data"] = to_json(tensor)
         described.append(entry)
-    answer: dict[str, Any] = {"model_name": artifact.name, "model_version": "1", "outputs": described}
+    answer: dict[str, Any] = {"model_name": artifact.name, "model_version": MODEL_VERSION, "outputs": described}
     if request.id:
         answer["id"] = request.id
     header = json.dumps(answer, separators=(",", ":")).encode()
@@ -121,16 +122,21 @@ def _decode_tensor(tensor: Fields, rest: memoryview) -> tuple[Tensor, memoryview
     where = f"input {name!r}"
     if datatype not in ITEM_BYTES and datatype != "BYTES":
         raise Unprocessable(f"{where}: no datatype {datatype!r}")
-    shape = _shape(tensor.require("shape", list), where)
+    shape = shape_of(tensor.require("shape", list), where)
     size = tensor.parameters.get("binary_data_size", int)
     if size is None:
         return Tensor(name, datatype, shape, _from_json(tensor.raw.get("data"), datatype, shape, where)), rest
     if not 0 <= size <= len(rest):
         raise BadRequest(f"{where}: binary_data_size is {size}, {len(rest)} bytes are left")
-    return Tensor(name, datatype, shape, _from_binary(rest[:size], datatype, shape, where)), rest[size:]
+    return Tensor(name, datatype, shape, from_binary(rest[:size], datatype, shape, where)), rest[size:]
 
 
-def _shape(sizes: list[Any], where: str) -> tuple[int, ...]:
+def shape_of(sizes: list[Any], where: str) -> tuple[int, ...]:
+    """A tensor's shape.
+
+    Raises:
+        BadRequest: it has too many dimensions, or one is no size.
+    """
     if len(sizes) > MAX_DIMENSIONS or not all(type(each) is int and 0 <= each <= MAX_SIZE for each in sizes):
         raise BadRequest(f"{where}: shape {reprlib.repr(sizes)} is not a list of at most {MAX_DIMENSIONS} sizes")
     return tuple(sizes)
@@ -145,7 +151,12 @@ def _from_json(data: Any, datatype: str, shape: tuple[int, ...], where: str) -> 
     return [decode_base64(each, f"{where}[{index}]") for index, each in enumerate(elements(data, shape, where))]
 
 
-def _from_binary(blob: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> memoryview | list[bytes]:
+def from_binary(blob: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> memoryview | list[bytes]:
+    """The data of a tensor of raw elements.
+
+    Raises:
+        Unprocessable: they are not as many as the shape says.
+    """
     count = math.prod(shape)
     if datatype == "BYTES":
         return _binary_bytes(blob, count, where)
@@ -166,5 +177,6 @@ def _binary_bytes(blob: memoryview, count: int, where: str) -> list[bytes]:
     return found
 
 
-def _length_prefixed(elements: Iterable[bytes]) -> bytes:
+def length_prefixed(elements: Iterable[bytes]) -> bytes:
+    """The elements of BYTES in one piece, each behind its length."""
     return b"".join(chain.from_iterable((struct.pack("<I", len(each)), each) for each in elements))

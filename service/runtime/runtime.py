@@ -103,7 +103,7 @@ class Runtime:
         """Each item's outputs, within the request timeout. Called by any number of threads."""
         if self._fault:
             raise NotReady(self._fault)
-        left_s = (self._settings.request_timeout_ms - timing.total_ms) / 1e3
+        left_s = (min(self._settings.request_timeout_ms, timing.limit_ms) - timing.total_ms) / 1e3
         return self._batcher.submit(items, time.monotonic() + left_s, timing)
 
     def decode_image(self, encoded: bytes) -> bytes:

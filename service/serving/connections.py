@@ -18,6 +18,7 @@ from service.telemetry import Requests
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from service.serving.http2 import Http2
     from service.serving.incoming import Incoming
 
 # When memory or connections run out, a sender that has taken longer than this gives way; otherwise the newcomer does.
@@ -26,6 +27,8 @@ PATIENCE_S = 1.0
 
 class State(enum.Enum):
     """The state of a connection. Only a HANDLED connection has a thread, or is about to get one.
+
+    An HTTP/2 connection is OPEN while it has requests, whose threads are their own, and IDLE between them.
 
           first byte              last byte               no keep-alive             both have closed
     IDLE ------------> RECEIVING -----------> HANDLED --------------------> CLOSING ---------------> gone
@@ -41,6 +44,7 @@ class State(enum.Enum):
     RECEIVING = enum.auto()
     HANDLED = enum.auto()
     CLOSING = enum.auto()
+    OPEN = enum.auto()
 
 
 class ClientSocket(socket.socket):
@@ -100,6 +104,8 @@ class Connection(TConn):  # type: ignore[misc]
         self.began_s = 0.0
         """When the first byte of `incoming` came."""
         self.incoming: Incoming | None = None
+        self.http2: Http2 | None = None
+        """What it is instead of HTTP/1."""
         self.early = b""
         """What came behind the request that is being handled."""
         self.held = 0
@@ -170,6 +176,11 @@ class Connections:
             self._poller.register(conn.sock, EVENT_READ, partial(self._on_readable, conn))
         self._requests.receiving = len(self._until[State.RECEIVING])
 
+    def watch(self, conn: Connection, events: int) -> None:
+        """Wait for these events on a connection that is watched."""
+        if conn.is_watched and (key := self._poller.get_key(conn.sock)).events != events:
+            self._poller.modify(conn.sock, events, key.data)
+
     def unwatch(self, conn: Connection) -> None:
         """Make the poller ignore the connection until it is moved again."""
         if conn.is_watched:
@@ -178,7 +189,7 @@ class Connections:
 
     def count(self, conn: Connection) -> None:
         """Note how much memory the connection holds now."""
-        held = len(conn.early) + (conn.incoming.held if conn.incoming else 0)
+        held = len(conn.early) + (conn.incoming.held if conn.incoming else 0) + (conn.http2.held if conn.http2 else 0)
         self._requests.held_bytes += held - conn.held
         conn.held = held
 

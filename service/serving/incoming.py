@@ -71,6 +71,11 @@ class Incoming:
         """Bytes in memory."""
         return len(self._buffer) + len(self._body)
 
+    @property
+    def rest(self) -> bytes:
+        """What has come and was not read yet."""
+        return bytes(self._buffer)
+
     def feed(self, data: bytes) -> bool:
         """Whether the request is complete with these bytes.
 

@@ -5,7 +5,7 @@ import json
 from gunicorn.http import errors as http
 
 from service.errors import KindlingError, QueueFull
-from service.web.app import cut
+from service.web.faults import cut
 
 REASONS = {
     400: "Bad Request",
@@ -41,13 +41,20 @@ def status_of(fault: BaseException) -> int:
     return next((status for kind, status in _STATUSES.items() if isinstance(fault, kind)), 500)
 
 
-def response(fault: BaseException) -> bytes:
-    """The whole HTTP response to a request that never became one; an unknown fault tells the client nothing."""
+def answer(fault: BaseException) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body for a request that never became one; an unknown fault tells the client nothing."""
     status = status_of(fault)
     message = "internal error" if status == 500 else str(fault)
     body = json.dumps({"error": cut(message)}).encode() + b"\n"
-    head = [f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}", "Connection: close", "Content-Type: application/json"]
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     if isinstance(fault, QueueFull):
-        head.append(f"Retry-After: {fault.retry_after_s}")
-    head.append(f"Content-Length: {len(body)}\r\n\r\n")
-    return "\r\n".join(head).encode() + body
+        headers.append(("Retry-After", str(fault.retry_after_s)))
+    return status, headers, body
+
+
+def response(fault: BaseException) -> bytes:
+    """The same as bytes of HTTP/1, the last ones of their connection."""
+    status, headers, body = answer(fault)
+    lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

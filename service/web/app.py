@@ -1,29 +1,19 @@
 """create_app: the only place where objects are connected; the one error handler."""
 
-import json
-import logging
 from collections.abc import Callable
 
-from flask import Flask, Response, current_app, jsonify
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from flask import Flask, Response, jsonify
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model.artifact import Artifact
 from service import __version__
-from service.errors import EngineError, KindlingError, QueueFull
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
-from service.web import events, inference, metrics
+from service.web import events, grpc, inference, metrics
 from service.web import jobs as job_routes
-from service.web.body import discard_body, too_large
-
-logger = logging.getLogger("kindling")
-
-# Bytes of the message as JSON. With its object around it, an error stays under 768 bytes, which are 1024 in base64: the
-# most that a dead letter sink keeps.
-MAX_ERROR_BYTES = 750
+from service.web.faults import describe
 
 
 def create_app(
@@ -49,6 +39,8 @@ def create_app(
     app.register_blueprint(events.routes)
     app.register_blueprint(job_routes.routes)
     app.register_blueprint(metrics.routes)
+    if settings.grpc:
+        app.register_blueprint(grpc.routes)
     app.register_error_handler(Exception, _answer_error)
     jobs.resume()
     ledger.mark("app")
@@ -56,33 +48,9 @@ def create_app(
 
 
 def _answer_error(error: Exception) -> Response:
-    """Every error as `{"error": "..."}`; an unknown one tells the client nothing and the log everything."""
-    discard_body()
-    headers = {}
-    if isinstance(error, KindlingError):
-        status, message = error.status, str(error)
-        if isinstance(error, QueueFull):
-            headers["Retry-After"] = str(error.retry_after_s)
-        if isinstance(error, EngineError):
-            logger.error("the model failed", exc_info=error)
-            message = "the model failed on this input"
-    elif isinstance(error, HTTPException):
-        status, message = error.code or 500, error.description or error.name
-        if isinstance(error, RequestEntityTooLarge):
-            message = str(too_large(current_app.config["MAX_CONTENT_LENGTH"]))
-        headers = {key: value for key, value in error.get_headers() if key == "Allow"}
-    else:
-        logger.error("unexpected error", exc_info=error)
-        status, message = 500, "internal error"
-    response = jsonify(error=cut(message))
+    """Every error as `{"error": "..."}`."""
+    status, message, headers = describe(error)
+    response = jsonify(error=message)
     response.status_code = status
     response.headers.update(headers)
     return response
-
-
-def cut(message: str) -> str:
-    """As much of the text's beginning as fits the limit once JSON has escaped it."""
-    message = message[:MAX_ERROR_BYTES]
-    while len(json.dumps(message)) > MAX_ERROR_BYTES:
-        message = message[: len(message) * 9 // 10]
-    return message

@@ -43,11 +43,19 @@ def read_body() -> bytes:
         return body
     if encoding not in ("gzip", "deflate"):
         raise BadRequest(f"Content-Encoding {encoding!r}: wanted gzip, deflate or none")
-    return _inflated(body, encoding, settings)
+    return inflated(body, encoding, settings)
 
 
-def _inflated(body: bytes, encoding: str, settings: "Settings") -> bytes:
-    """Piece by piece, so that many small bodies that inflate well cannot take more memory than is allowed together."""
+def inflated(body: bytes, encoding: str, settings: "Settings") -> bytes:
+    """What a compressed body was before.
+
+    Piece by piece, so that many small bodies that inflate well cannot take more memory than is allowed together.
+
+    Raises:
+        BadRequest: it is not of that encoding.
+        ContentTooLarge: it is over MAX_BODY_BYTES.
+        QueueFull: there is no memory for it now.
+    """
     inflater = zlib.decompressobj(wbits=47)  # 32 + 15: zlib's or gzip's header
     requests, limit = current_app.extensions["requests"], settings.max_body_bytes
     pieces, length, left = [], 0, body

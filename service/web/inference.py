@@ -6,6 +6,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, answer
 from service.errors import BadRequest, NotFound
+from service.protocol.v2 import MODEL_VERSION
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.web import form, jobs
@@ -13,7 +14,6 @@ from service.web.body import read_body
 
 routes = Blueprint("inference", __name__)
 
-VERSION = "1"
 EXTENSIONS = ["binary_tensor_data", "classification"]
 
 
@@ -26,7 +26,7 @@ def infer_image() -> Response:
 
 
 @routes.post("/v2/models/<name>/infer")
-@routes.post(f"/v2/models/<name>/versions/{VERSION}/infer")
+@routes.post(f"/v2/models/<name>/versions/{MODEL_VERSION}/infer")
 def infer(name: str) -> Response:
     """Open Inference Protocol: tensors in, tensors out."""
     _model(name)
@@ -57,7 +57,7 @@ def ready() -> Response:
 
 
 @routes.get("/v2/models/<name>")
-@routes.get(f"/v2/models/<name>/versions/{VERSION}")
+@routes.get(f"/v2/models/<name>/versions/{MODEL_VERSION}")
 def model_metadata(name: str) -> Response:
     artifact = _model(name).artifact
 
@@ -66,7 +66,7 @@ def model_metadata(name: str) -> Response:
 
     return jsonify(
         name=artifact.name,
-        versions=[VERSION],
+        versions=[MODEL_VERSION],
         platform={"aoti": "pytorch_aotinductor", "onnx": "onnxruntime_onnx"}[artifact.engine],
         inputs=described(artifact.inputs),
         outputs=described(artifact.outputs),
@@ -74,7 +74,7 @@ def model_metadata(name: str) -> Response:
 
 
 @routes.get("/v2/models/<name>/ready")
-@routes.get(f"/v2/models/<name>/versions/{VERSION}/ready")
+@routes.get(f"/v2/models/<name>/versions/{MODEL_VERSION}/ready")
 @routes.get("/v1/models/<name>")
 def model_ready(name: str) -> Response:
     _model(name).wait_until_ready(timeout_s=0)

@@ -46,7 +46,7 @@ def _begin() -> None:
 def _finish(response: Response) -> Response:
     timing: Timing = g.timing
     route = request.url_rule.rule if request.url_rule else "none"
-    current_app.extensions["requests"].finish(timing, route, response.status_code)
+    current_app.extensions["requests"].finish(timing, route, g.get("status", response.status_code))
     if "run" in timing.phases_ms:
         response.headers["Server-Timing"] = server_timing(timing)
         if ledger.mark_answer(timing.total_ms):

@@ -1,0 +1,166 @@
+"""Routes: gRPC, on the connections that speak HTTP/2; the messages are imported with the first call.
+
+A call is a POST to /PACKAGE.SERVICE/METHOD with one message in and one out, each behind 5 bytes; its status comes after
+the answer (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+"""
+
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response, current_app, g, request
+
+from service import protocol
+from service.call import GRPC, Call, answer
+from service.errors import BadRequest, KindlingError, NotFound
+from service.web import inference
+from service.web.body import inflated, read_body
+from service.web.faults import describe
+
+routes = Blueprint("grpc", __name__)
+
+INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
+OK, UNKNOWN, UNIMPLEMENTED = 0, 2, 12
+STATUSES = {
+    400: 3,  # INVALID_ARGUMENT
+    401: 16,  # UNAUTHENTICATED
+    404: 5,  # NOT_FOUND
+    408: 1,  # CANCELLED
+    409: 10,  # ABORTED
+    413: 8,  # RESOURCE_EXHAUSTED
+    422: 3,  # INVALID_ARGUMENT
+    429: 8,  # RESOURCE_EXHAUSTED
+    500: 13,  # INTERNAL
+    501: UNIMPLEMENTED,
+    503: 14,  # UNAVAILABLE
+    504: 4,  # DEADLINE_EXCEEDED
+}
+"""The status of HTTP that an error has -> that of gRPC (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md)."""
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_UNIT_MS = {"H": 3.6e6, "M": 6e4, "S": 1e3, "m": 1.0, "u": 1e-3, "n": 1e-6}
+
+
+class Unimplemented(KindlingError):
+    """There is no such method."""
+
+    status = 501
+
+
+@routes.post(f"/{INFERENCE}/<method>")
+@routes.post(f"/{HEALTH}/<method>")
+def call(method: str) -> Response:
+    """One call of a method."""
+    service = request.path.split("/")[-2]
+    run = METHODS.get((service, method))
+    if run is None:
+        raise Unimplemented(f"no method {method!r} in {service}")
+    g.timing.limit_ms = _timeout_ms()
+    return _response(run(_message()), OK)
+
+
+@routes.errorhandler(Exception)
+def _refuse(error: Exception) -> Response:
+    """The error as gRPC's status and message; HTTP's status is 200."""
+    status, message, headers = describe(error)
+    g.status = status
+    response = _response(None, STATUSES.get(status, UNKNOWN), message)
+    response.headers.update(headers)
+    return response
+
+
+def _response(message: bytes | None, status: int, reason: str = "") -> Response:
+    send_trailers = request.environ.get("gunicorn.http2.send_trailers")
+    trailers = [("grpc-status", str(status))]
+    if reason:
+        trailers.append(("grpc-message", quote(reason, safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~")))
+    body = b"" if message is None else struct.pack(">BI", 0, len(message)) + message
+    response = Response(body, content_type="application/grpc")
+    if send_trailers:
+        send_trailers(trailers)
+    else:
+        response.headers.update(trailers)
+    return response
+
+
+def _message() -> bytes:
+    """The message of the request."""
+    if "gunicorn.http2.send_trailers" not in request.environ:
+        raise BadRequest("gRPC needs HTTP/2")
+    if request.mimetype not in ("application/grpc", "application/grpc+proto"):
+        raise BadRequest(f"Content-Type is {request.mimetype!r}: wanted application/grpc")
+    body = read_body()
+    if len(body) < 5 or len(body) != 5 + int.from_bytes(body[1:5], "big") or body[0] > 1:
+        raise BadRequest("the body is not one message behind its length")
+    message, encoding = body[5:], request.headers.get("grpc-encoding", "identity")
+    if not body[0]:
+        return message
+    if encoding not in ("gzip", "deflate"):
+        raise Unimplemented(f"grpc-encoding {encoding!r}: wanted gzip, deflate or identity")
+    return inflated(message, encoding, current_app.extensions["settings"])
+
+
+def _timeout_ms() -> float:
+    """How long the client waits."""
+    text = request.headers.get("grpc-timeout", "")
+    if not text:
+        return float("inf")
+    if not (found := _TIMEOUT.fullmatch(text)):
+        raise BadRequest(f"grpc-timeout is {text!r}: wanted digits and one of {', '.join(_UNIT_MS)}")
+    return int(found[1]) * _UNIT_MS[found[2]]
+
+
+def _model_infer(body: bytes) -> bytes:
+    extensions = current_app.extensions
+    return answer(Call(GRPC, body), extensions["runtime"], extensions["settings"], g.timing).body
+
+
+def _health(body: bytes) -> bytes:
+    """gRPC's own health check: of the server (""), of the service, or of the model."""
+    runtime = current_app.extensions["runtime"]
+    service = protocol.v2_grpc.decode("HealthCheckRequest", body).service
+    if service not in ("", INFERENCE, HEALTH, runtime.artifact.name):
+        raise NotFound(f"no service {service!r}")
+    return _encoded("HealthCheckResponse", status="SERVING" if runtime.is_ready else "NOT_SERVING")
+
+
+def _server_ready(_: bytes) -> bytes:
+    return _encoded("ServerReadyResponse", ready=current_app.extensions["runtime"].is_ready)
+
+
+def _model_ready(body: bytes) -> bytes:
+    _asked("ModelReadyRequest", body)
+    return _encoded("ModelReadyResponse", ready=current_app.extensions["runtime"].is_ready)
+
+
+def _model_metadata(body: bytes) -> bytes:
+    return _encoded("ModelMetadataResponse", **_json(inference.model_metadata(_asked("ModelMetadataRequest", body))))
+
+
+def _asked(kind: str, body: bytes) -> str:
+    """The model that a request of this kind is about; raises NotFound if it is not ours."""
+    asked = protocol.v2_grpc.decode(kind, body)
+    protocol.v2_grpc.check_model(asked.name, asked.version, current_app.extensions["runtime"].artifact)
+    return str(asked.name)
+
+
+def _json(response: Response) -> dict[str, Any]:
+    """What a route of REST answers: the same fields as gRPC's message."""
+    return response.get_json()  # type: ignore[no-any-return]
+
+
+def _encoded(name: str, /, **fields: Any) -> bytes:
+    encoded: bytes = protocol.v2_grpc.message(name, **fields).SerializeToString()
+    return encoded
+
+
+METHODS: dict[tuple[str, str], Callable[[bytes], bytes]] = {
+    (INFERENCE, "ServerLive"): lambda _: _encoded("ServerLiveResponse", live=True),
+    (INFERENCE, "ServerReady"): _server_ready,
+    (INFERENCE, "ModelReady"): _model_ready,
+    (INFERENCE, "ServerMetadata"): lambda _: _encoded("ServerMetadataResponse", **_json(inference.server_metadata())),
+    (INFERENCE, "ModelMetadata"): _model_metadata,
+    (INFERENCE, "ModelInfer"): _model_infer,
+    (HEALTH, "Check"): _health,
+}
