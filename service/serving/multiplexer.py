@@ -112,14 +112,12 @@ class Multiplexer:
 
     def _answer(self, conn: Connection, stream: Stream) -> None:
         """In a thread."""
-        limit_s = self._worker.settings.body_timeout_s
         try:
             request = HTTP2Request(stream, conn.cfg, conn.client)
             request.body = stream.input()
             self._worker.handle_http2_request(request, conn, stream)
         except HTTP2StreamError:
-            if stream.is_open:
-                logger.warning("a client did not read its answer within %d s (BODY_TIMEOUT_S)", limit_s)
+            pass  # `_finish` sees why
         except Exception as fault:
             if stream.has_begun:
                 raise
@@ -143,7 +141,9 @@ class Multiplexer:
         self._worker.connections.count(conn)
         if not done.cancelled() and (fault := done.exception()):
             logger.error("unexpected error", exc_info=fault)
-        if stream.ended_s is None:
+        if stream.is_stuck:
+            conn.http2.give_up(stream)
+        elif stream.ended_s is None:
             conn.http2.reset(stream, ErrorCodes.INTERNAL_ERROR)
         self._write(conn)
 
