@@ -38,11 +38,16 @@ LOOK_S = 10.0
 
 
 class Jobs:
-    """Called by any number of threads. Without a DATABASE_URL there are no jobs, and events are not remembered."""
+    """Called by any number of threads. Without a DATABASE_URL there are no jobs, and events are not remembered.
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+    Args:
+        credentials: headers of the requests by which this process delivers jobs to itself.
+    """
+
+    def __init__(self, runtime: Runtime, settings: Settings, credentials: Mapping[str, str]) -> None:
         self._runtime = runtime
         self._settings = settings
+        self._credentials = credentials
         self._opening = threading.Lock()
         self._opened: Opened | None = None
         self._reopen_s = 0.0
@@ -252,7 +257,8 @@ class Jobs:
 
     def _try_to_open(self) -> "Opened":
         try:
-            return jobs.opening.open_jobs(self._settings, self._runtime.runners, self._waiting.note_end)
+            runners, ended = self._runtime.runners, self._waiting.note_end
+            return jobs.opening.open_jobs(self._settings, runners, ended, self._credentials)
         except (jobs.schema.StoreError, OSError) as fault:
             self._reopen_s = time.monotonic() + REOPEN_S
             logger.error("jobs cannot be kept: %s", fault)  # noqa: TRY400 - one sentence is enough

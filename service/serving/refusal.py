@@ -4,7 +4,7 @@ import json
 
 from gunicorn.http import errors as http
 
-from service.errors import KindlingError, QueueFull
+from service.errors import KindlingError
 from service.web.app import cut
 
 REASONS = {
@@ -47,7 +47,7 @@ def response(fault: BaseException) -> bytes:
     message = "internal error" if status == 500 else str(fault)
     body = json.dumps({"error": cut(message)}).encode() + b"\n"
     head = [f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}", "Connection: close", "Content-Type: application/json"]
-    if isinstance(fault, QueueFull):
-        head.append(f"Retry-After: {fault.retry_after_s}")
+    if isinstance(fault, KindlingError):
+        head += [f"{name}: {value}" for name, value in fault.headers.items()]
     head.append(f"Content-Length: {len(body)}\r\n\r\n")
     return "\r\n".join(head).encode() + body

@@ -16,7 +16,7 @@ from gunicorn.http.message import Request
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from service.errors import BadRequest, KindlingError, NotReady, QueueFull, RequestTimeout
+from service.errors import BadRequest, KindlingError, NotReady, QueueFull, RequestError, RequestTimeout
 from service.serving import refusal
 from service.serving.closing import last_connections
 from service.serving.connections import ClientSocket, Connection, Connections, State
@@ -161,9 +161,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.requests += 1
         conn.began_s = time.monotonic()
         conn.incoming = Incoming(
-            self._limits, lambda header: Request(self.cfg, IterUnreader([header]), conn.client, conn.requests)
+            self._limits,
+            lambda header: Request(self.cfg, IterUnreader([header]), conn.client, conn.requests),
+            self._refusal,
         )
         return conn.incoming
+
+    def _refusal(self, request: Request) -> RequestError | None:
+        """Without a valid key no body is kept. The routes that need no key read none."""
+        gate = self.wsgi.extensions["gate"]
+        return gate.refusal(dict(request.headers)) if gate else None
 
     def _await_rest(self, conn: Connection, incoming: Incoming) -> None:
         if conn.state is not State.RECEIVING:

@@ -7,6 +7,7 @@ jobs.py         routes: jobs, and what turns a request into one (Prefer, Idempot
 metrics.py      what is noted of every request, and GET /metrics
 exposition.py   the metrics as text for Prometheus
 body.py         the body of a request, within its limits
+keys.py         who may ask: keys and their rates
 form.py         the files of a form
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.web import app, body, events, exposition, form, inference, jobs, metrics
+    from service.web import app, body, events, exposition, form, inference, jobs, keys, metrics
 
-__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "metrics"]
+__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "keys", "metrics"]
 __getattr__ = files_of(__name__)

@@ -9,8 +9,8 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model.artifact import Artifact
-from service import __version__
-from service.errors import EngineError, KindlingError, QueueFull
+from service import __version__, web
+from service.errors import EngineError, KindlingError
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
@@ -42,9 +42,13 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    jobs = Jobs(runtime, settings)
-    app.extensions.update(runtime=runtime, settings=settings, jobs=jobs)
+    gate = web.keys.Gate(settings) if settings.api_keys else None
+    credentials = gate.credentials if gate else {}
+    jobs = Jobs(runtime, settings, credentials)
+    app.extensions.update(runtime=runtime, settings=settings, jobs=jobs, gate=gate, credentials=credentials)
     metrics.observe(app)
+    if gate:
+        gate.guard(app)
     app.register_blueprint(inference.routes)
     app.register_blueprint(events.routes)
     app.register_blueprint(job_routes.routes)
@@ -60,9 +64,7 @@ def _answer_error(error: Exception) -> Response:
     discard_body()
     headers = {}
     if isinstance(error, KindlingError):
-        status, message = error.status, str(error)
-        if isinstance(error, QueueFull):
-            headers["Retry-After"] = str(error.retry_after_s)
+        status, message, headers = error.status, str(error), error.headers
         if isinstance(error, EngineError):
             logger.error("the model failed", exc_info=error)
             message = "the model failed on this input"
