@@ -61,6 +61,11 @@ class Settings:
         secret=True,
     )
     metrics_without_key: bool = _setting(False, "whether `GET /metrics` needs no key, for a Prometheus that sends none")
+    cors_origins: tuple[str, ...] = _setting(
+        (),
+        "pages that a browser lets ask from elsewhere, by origin: `https://HOST`, `http://HOST:PORT`, commas between; `*`: all",
+        read=reading.web_origins,
+    )
     request_threads: int = _setting(32, "requests handled at the same time; further requests wait, without a thread", 1)
     runners: int = _setting(0, "model runs at the same time; 0: as many as the CPU quota allows", 0)
     run_threads: int = _setting(0, "threads of one run; 0: what the artifact measured as best", 0)

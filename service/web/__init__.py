@@ -8,6 +8,7 @@ metrics.py      what is noted of every request, and GET /metrics
 exposition.py   the metrics as text for Prometheus
 body.py         the body of a request, within its limits
 keys.py         who may ask: keys and their rates
+cors.py         which pages of other origins a browser lets ask
 form.py         the files of a form
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.web import app, body, events, exposition, form, inference, jobs, keys, metrics
+    from service.web import app, body, cors, events, exposition, form, inference, jobs, keys, metrics
 
-__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "keys", "metrics"]
+__all__ = ["app", "body", "cors", "events", "exposition", "form", "inference", "jobs", "keys", "metrics"]
 __getattr__ = files_of(__name__)

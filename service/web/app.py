@@ -47,6 +47,8 @@ def create_app(
     jobs = Jobs(runtime, settings, credentials)
     app.extensions.update(runtime=runtime, settings=settings, jobs=jobs, gate=gate, credentials=credentials)
     metrics.observe(app)
+    if settings.cors_origins:
+        web.cors.allow(app, settings.cors_origins)
     if gate:
         gate.guard(app)
     app.register_blueprint(inference.routes)

@@ -38,6 +38,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "dataref_allow_private": True, "libtorch_dir": Path("lib"), "onnxruntime_dir": Path("ort"), "log_level": "debug",
         "embedded_delivery": False, "aws_lambda_function_memory_size": 1769, "aws_lambda_max_concurrency": 2,
         "webhook_origins": ("eventgrid.azure.net", "*"), "metrics_without_key": True,
+        "cors_origins": ("https://app.example.com", "http://[::1]:5173", "*"),
         "api_keys": (Key("mobile", digest_of("a")), Key("web", digest_of("b"), Rate(0.5, 3))),
     }  # fmt: skip
     names = {field.name for field in dataclasses.fields(Settings)}
@@ -46,6 +47,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
     environ["DATAREF_ALLOW"] = " https://bucket/ , "
     environ["IMAGE_FORMATS"] = " png , TIFF,png, "
     environ["API_KEYS"] = f" mobile=sha256:{A},\n web=sha256:{B.upper()};rate=30/m;burst=3\n"
+    environ["CORS_ORIGINS"] = " https://App.example.com:443,, http://[::1]:5173 , *"
     environ["WEBHOOK_ORIGINS"] = " EventGrid.azure.net,, *"
     settings = Settings.from_env(environ)
     assert settings == Settings(**wanted)
@@ -121,6 +123,17 @@ def test_a_format_that_is_none_of_the_known_is_told_at_start(value: str) -> None
 def test_the_formats_are_those_that_pictures_know() -> None:
     assert Settings().image_formats == formats.DEFAULT
     assert IMAGE_FORMATS == formats.FORMATS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [",", "app.example.com", "https://", "https://a/", "https://a/path", "https://*.a.com", "ftp://a", "https://a b", "null",
+     "https://a:", "https://a:https", "https://user@a", "https://é"],
+)  # fmt: skip
+def test_an_origin_that_no_page_has_is_told_at_start(value: str) -> None:
+    assert _faults({"CORS_ORIGINS": value}) == [
+        f"CORS_ORIGINS={value!r}: wanted https://HOST or http://HOST:PORT, and commas between them, or *"
+    ]
 
 
 @pytest.mark.parametrize(
