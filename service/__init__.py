@@ -15,6 +15,7 @@ runtime/      the model, from loading to closing: batcher, engines
 protocol/     pure: bytes <-> tensors, and pictures
 settings.py   Settings: typed, frozen, from_env(); the only reader of the environment
 reading.py    what the text of a variable means
+keys.py       API keys: names, hashes and rates; `python -m service.keys NAME` makes one
 late.py       late imports: a file of a room is imported when it is first named
 telemetry.py  the cold-start ledger, the phases of a request, counters
 errors.py     the error tree; each class knows its HTTP status

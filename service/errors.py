@@ -3,6 +3,7 @@
 KindlingError
 ├── RequestError            the sender's fault: the same request fails again
 │   ├── BadRequest          400  the body cannot be decoded
+│   ├── Unauthorized        401  no key, or a wrong one
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
@@ -10,6 +11,7 @@ KindlingError
 ├── Conflict                409  the same request is being computed elsewhere: ask again
 │   └── Cancelled           409  the job was cancelled: nobody wants its result any more
 ├── QueueFull               429  more requests wait than can be answered in time
+│   └── OverRate            429  the caller has sent more than the rate of its key
 ├── EngineError             500  the model failed on an input that passed every check
 ├── NotReady                503  the model is not loaded, or the process is stopping
 └── DeadlineExceeded        504  the answer would have come too late
@@ -21,6 +23,11 @@ class KindlingError(Exception):
 
     status = 500
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer, besides its type."""
+        return {}
+
 
 class RequestError(KindlingError):
     """The sender's fault: the same request fails again."""
@@ -30,6 +37,19 @@ class RequestError(KindlingError):
 
 class BadRequest(RequestError):
     """The body cannot be decoded."""
+
+
+class Unauthorized(RequestError):
+    """No key, or a wrong one: nobody learns which, so there is only one message."""
+
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("a valid key is needed: send Authorization: Bearer KEY, or X-API-Key: KEY")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
 
 
 class NotFound(RequestError):
@@ -77,6 +97,14 @@ class QueueFull(KindlingError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
+
+
+class OverRate(QueueFull):
+    """The caller has sent more than the rate of its key."""
 
 
 class EngineError(KindlingError):

@@ -15,6 +15,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # The origin of a webhook is a DNS name (cloudevents/spec, http-webhook.md, 4.1.2).
 _ORIGIN = re.compile(r"\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
+_WEB_ORIGIN = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
 
 def scalar(text: str, kind: Any, low: float | None) -> Any:
     """The text as the field's type: text, yes or no, a path, or a number of at least `low`."""
@@ -61,6 +63,15 @@ def origins(text: str) -> tuple[str, ...]:
     if not all(map(_ORIGIN.fullmatch, found)):
         raise ValueError("names of DNS, and commas between them, or *")
     return found
+
+
+def web_origins(text: str) -> tuple[str, ...]:
+    """Origins of pages as browsers name them, without the port that the scheme has anyway; or `*`."""
+    found = tuple(origin for each in text.lower().split(",") if (origin := each.strip()))
+    if not found or not all(each == "*" or _WEB_ORIGIN.fullmatch(each) for each in found):
+        raise ValueError("https://HOST or http://HOST:PORT, and commas between them, or *")
+    ports = {"http": ":80", "https": ":443"}
+    return tuple(each.removesuffix(ports.get(each.partition("://")[0], "?")) for each in found)
 
 
 def is_of_s3(url: str) -> bool:

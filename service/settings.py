@@ -4,9 +4,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service import reading
+
+if TYPE_CHECKING:
+    from service.keys import Key
 
 # where `make serve` exports to
 DEFAULT_MODEL_DIR = Path("build/efficientnet_lite0-aoti-fp32")
@@ -16,9 +19,28 @@ class SettingsError(Exception):
     """Every fault of the environment, one line each: variable, value, wanted form."""
 
 
-def _setting(default: Any, meaning: str, low: float | None = None, read: Callable[[str], Any] | None = None) -> Any:
-    """`low` is the smallest number allowed; `read` turns the text into a value where the field's type does not say how."""
-    return field(default=default, metadata={"meaning": meaning, "low": low, "read": read})
+def _api_keys(text: str) -> "tuple[Key, ...]":
+    from service.keys import parse  # noqa: PLC0415 - only a service that has keys needs it
+
+    return parse(text)
+
+
+def _setting(
+    default: Any,
+    meaning: str,
+    low: float | None = None,
+    read: Callable[[str], Any] | None = None,
+    *,
+    secret: bool = False,
+) -> Any:
+    """A setting.
+
+    Args:
+        low: the smallest number allowed.
+        read: turns the text into a value where the field's type does not say how.
+        secret: no fault shows the text, and an empty text is a fault: an empty Secret must not switch anything off.
+    """
+    return field(default=default, metadata={"meaning": meaning, "low": low, "read": read, "secret": secret})
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,18 @@ class Settings:
     trust_forwarded_prefix: bool = _setting(
         False,
         "whether to trust `X-Forwarded-Prefix`, the path that a proxy in front took off, and to put it into `Location`",
+    )
+    api_keys: "tuple[Key, ...]" = _setting(
+        (),
+        "who may ask: `NAME=sha256:HEX` or `NAME=sha256:HEX;rate=10/s;burst=20`, commas or new lines between; unset: anybody",
+        read=_api_keys,
+        secret=True,
+    )
+    metrics_without_key: bool = _setting(False, "whether `GET /metrics` needs no key, for a Prometheus that sends none")
+    cors_origins: tuple[str, ...] = _setting(
+        (),
+        "pages that a browser lets ask from elsewhere, by origin: `https://HOST`, `http://HOST:PORT`, commas between; `*`: all",
+        read=reading.web_origins,
     )
     request_threads: int = _setting(32, "requests handled at the same time; further requests wait, without a thread", 1)
     runners: int = _setting(0, "model runs at the same time; 0: as many as the CPU quota allows", 0)
@@ -124,15 +158,16 @@ class Settings:
         faults: list[str] = []
         for setting in fields(cls):
             variable = setting.name.upper()
-            if not (text := environ.get(variable, "").strip()):
+            read, is_secret = setting.metadata["read"], setting.metadata["secret"]
+            text = environ.get(variable, "").strip()
+            if not text and not (is_secret and variable in environ):
                 continue
             try:
-                read = setting.metadata["read"]
                 values[setting.name] = (
                     read(text) if read else reading.scalar(text, setting.type, setting.metadata["low"])
                 )
             except ValueError as wanted:
-                faults.append(f"{variable}={text!r}: wanted {wanted}")
+                faults.append(f"{variable}: wanted {wanted}" if is_secret else f"{variable}={text!r}: wanted {wanted}")
         if (level := values.get("log_level", "info")) not in ("debug", "info", "warning", "error"):
             faults.append(f"LOG_LEVEL={level!r}: wanted debug, info, warning or error")
         body, buffered = (values.get(name, getattr(cls, name)) for name in ("max_body_bytes", "max_buffered_bytes"))

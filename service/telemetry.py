@@ -123,6 +123,7 @@ class Requests:
         self.held_bytes = 0  # of requests, those being handled included; set by the server
         self.inflated_bytes = 0  # what compressed bodies of the requests being answered inflated to
         self.answered: Counter[tuple[str, int]] = Counter()  # by (route, status)
+        self.by_key: Counter[tuple[str, int]] = Counter()  # by (name of the key, status)
         self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)  # by route
         self.phases: defaultdict[str, Histogram] = defaultdict(Histogram)  # by phase
 
@@ -145,6 +146,11 @@ class Requests:
         """Note that a request was refused before it was complete."""
         with self.lock:
             self.answered["none", status] += 1
+
+    def count_key(self, name: str, status: int) -> None:
+        """A request with a key of that name is answered."""
+        with self.lock:
+            self.by_key[name, status] += 1
 
     def finish(self, timing: Timing, route: str, status: int) -> None:
         """It is answered."""

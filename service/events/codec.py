@@ -28,6 +28,9 @@ JSON_TYPE, BATCH_TYPE = "application/cloudevents+json", "application/cloudevents
 
 # Extension attributes of a request, all optional: the protocol (otherwise by content type), and its parameters.
 PROTOCOL, MODEL, TOP, JSON_LENGTH = "inferprotocol", "infermodel", "infertop", "inferheaderlength"
+# Whose job the event is: the name of an API key. Counts where no keys are needed, as in a worker.
+MADE_BY = "kindlingmadeby"
+MAX_MADE_BY_CHARS = 63
 # The claim check extension: where the data is.
 DATAREF = "dataref"
 # Extension attributes of a reply: which event it answers.
@@ -126,6 +129,18 @@ def encode(mode: str, events: Sequence[Event]) -> Message:
     if "Content-Type" in headers:
         headers["Content-Type"] = headers["Content-Type"].encode().decode("latin-1")
     return Message(message.body, headers)
+
+
+def made_by(event: Event) -> str | None:
+    """Whose job the event says it is.
+
+    Raises:
+        BadRequest: no name of a key is that long.
+    """
+    name = event.get(MADE_BY)
+    if name is not None and len(name) > MAX_MADE_BY_CHARS:
+        raise BadRequest(f"{MADE_BY} has {len(name)} characters: wanted at most {MAX_MADE_BY_CHARS}")
+    return name or None
 
 
 def call_of(event: Event, model: str) -> Call:

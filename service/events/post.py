@@ -2,8 +2,10 @@
 
 import http.client
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from service.events import codec
@@ -34,7 +36,9 @@ class Answer:
         return self.is_taken or (self.status != 0 and self.status not in RETRIED)
 
 
-def post(url: str, event: codec.Event, timeout_s: float) -> Answer:
+def post(
+    url: str, event: codec.Event, timeout_s: float, credentials: Mapping[str, str] = MappingProxyType({})
+) -> Answer:
     """The answer to the event; raises nothing. Redirects and proxies are not used, because both lose events."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -42,7 +46,7 @@ def post(url: str, event: codec.Event, timeout_s: float) -> Answer:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     with closing(kind(str(parts.hostname), parts.port, timeout=timeout_s)) as connection:
         try:
-            connection.request("POST", path, message.body, {**message.headers, "Prefer": "reply"})
+            connection.request("POST", path, message.body, {**message.headers, "Prefer": "reply", **credentials})
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException, ValueError) as fault:

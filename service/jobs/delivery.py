@@ -5,8 +5,10 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 from service.errors import NotReady
 from service.events import codec
@@ -77,16 +79,25 @@ class Embedded:
     Args:
         parallel: deliveries at the same time.
         timeout_s: for one delivery.
+        credentials: headers by which the receiver knows this process.
 
     Raises:
         OSError: there can be no lock beside the database's file.
     """
 
-    def __init__(self, store: JobStore, url: str, parallel: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        url: str,
+        parallel: int,
+        timeout_s: float,
+        credentials: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._store = store
         self._queue = DeliveryQueue(store.database)
         self._url = url
         self._timeout_s = timeout_s
+        self._credentials = credentials
         file = store.database.file
         self._lock = None if file is None else Path(f"{file}-delivery").open("w")  # noqa: SIM115 - until the thread ends
         self._free = threading.BoundedSemaphore(parallel)
@@ -178,7 +189,7 @@ class Embedded:
             self._changed.set()
 
     def _post(self, encoded: bytes) -> Answer:
-        return post(self._url, codec.from_json(encoded), self._timeout_s)
+        return post(self._url, codec.from_json(encoded), self._timeout_s, self._credentials)
 
 
 def _pause_s(before: int, answer: Answer) -> float:

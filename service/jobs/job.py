@@ -15,10 +15,13 @@
 Every arrow is one SQL statement that says from which status it may start (store.py), so of two that try one succeeds.
 """
 
+import hashlib
+import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from service.call import Result
+from service.call import Call, Result
 from service.errors import KindlingError, Unprocessable
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
@@ -29,7 +32,10 @@ FINAL = (SUCCEEDED, FAILED, CANCELLED)
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it was when it was read. Times are Unix times in seconds; in a list, `result` is always None."""
+    """A job as it was when it was read. Times are Unix times in seconds; in a list, `result` is always None.
+
+    `made_by` is the name of the API key that made it.
+    """
 
     id: str
     source: str
@@ -44,6 +50,7 @@ class Job:
     result: Result | None
     error_code: int | None
     error: str | None
+    made_by: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -65,6 +72,22 @@ class NewJob:
     fingerprint: str = ""
     idempotency_key: str | None = None
     due_s: float | None = None
+    made_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a job was asked for: the caller, None where no keys are needed; Idempotency-Key; the headers, for tracing."""
+
+    caller: str | None
+    key: str | None
+    trace: Mapping[str, str]
+
+
+def fingerprint(call: Call) -> str:
+    """A digest of the request: equal requests have equal digests."""
+    described = json.dumps([call.protocol, call.header_length, call.top]).encode()
+    return hashlib.sha256(described + b"\0" + call.body).hexdigest()
 
 
 def failure(job: Job) -> KindlingError:

@@ -1,6 +1,6 @@
 """The database and what needs it, opened together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.jobs.delivery import Embedded, Nobody, Sink
@@ -29,12 +29,13 @@ class Opened:
         self.store.close()
 
 
-def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None]) -> Opened:
+def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None], credentials: Mapping[str, str]) -> Opened:
     """The store that DATABASE_URL names, and the delivery from it.
 
     Args:
         runners: how many runs of the model there can be at the same time.
         ended: called with the id of a job that was run.
+        credentials: headers of requests from this process to itself.
 
     Raises:
         StoreError: the database cannot be used.
@@ -44,15 +45,19 @@ def open_jobs(settings: Settings, runners: int, ended: Callable[[str], None]) ->
     store = JobStore(settings.database_url, settings.job_ttl_s, settings.database_pool_size)
     leases = Leases(store)
     work = Work(store, leases, settings.max_result_bytes, ended)
-    return Opened(store, leases, work, _delivery(settings, store, runners))
+    return Opened(store, leases, work, _delivery(settings, store, runners, credentials))
 
 
-def _delivery(settings: Settings, store: JobStore, runners: int) -> Sink | Embedded | Nobody:
+def _delivery(
+    settings: Settings, store: JobStore, runners: int, credentials: Mapping[str, str]
+) -> Sink | Embedded | Nobody:
     timeout_s = settings.request_timeout_ms / 1e3
     if settings.k_sink:
         return Sink(settings.k_sink, settings.k_ce_overrides, timeout_s)
     if not settings.embedded_delivery:
         return Nobody()
+    if settings.delivery_url:
+        return Embedded(store, settings.delivery_url, PER_RUNNER * runners, timeout_s)
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    url = settings.delivery_url or f"http://{authority(host, settings.port)}/events"
-    return Embedded(store, url, PER_RUNNER * runners, timeout_s)
+    url = f"http://{authority(host, settings.port)}/events"
+    return Embedded(store, url, PER_RUNNER * runners, timeout_s, credentials)

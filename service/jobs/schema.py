@@ -11,7 +11,10 @@ jobs = sa.Table(
     "kindling_jobs",
     _metadata,
     sa.Column("id", sa.String(32), primary_key=True),
-    # Of the request event; together they identify it (CloudEvents, section "source").
+    # The name of the API key that made it; None where no keys are needed.
+    sa.Column("made_by", sa.Text),
+    # Of the request event; together they identify it (CloudEvents, section "source"). Callers with keys have names of
+    # their own: before the source, and before the idempotency key, stand `made_by` and a line end, which neither may have.
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("event_id", sa.Text, nullable=False),
     sa.Column("idempotency_key", sa.Text, unique=True),
@@ -39,12 +42,25 @@ jobs = sa.Table(
     sa.UniqueConstraint("source", "event_id"),
 )
 sa.Index("kindling_jobs_listed", jobs.c.created_s, jobs.c.id)
+_has_maker = jobs.c.made_by.is_not(None)
+sa.Index(
+    "kindling_jobs_made_by",
+    jobs.c.made_by,
+    jobs.c.created_s,
+    jobs.c.id,
+    postgresql_where=_has_maker,
+    sqlite_where=_has_maker,
+)
 sa.Index("kindling_jobs_due", jobs.c.status, jobs.c.due_s)
 sa.Index("kindling_jobs_expired", jobs.c.expires_s)
 
 _versions = sa.Table("kindling_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
 # A new database gets the tables above; an older one is upgraded, by one statement from each schema to the next.
-UPGRADES: Sequence[str] = ("ALTER TABLE kindling_jobs ADD COLUMN computed_s DOUBLE PRECISION",)
+UPGRADES: Sequence[str] = (
+    "ALTER TABLE kindling_jobs ADD COLUMN computed_s DOUBLE PRECISION",
+    "ALTER TABLE kindling_jobs ADD COLUMN made_by TEXT",
+    "CREATE INDEX kindling_jobs_made_by ON kindling_jobs (made_by, created_s, id) WHERE made_by IS NOT NULL",
+)
 # The key of PostgreSQL's lock around creation and upgrade; any number will do.
 _SCHEMA_LOCK = 4_935_612
 

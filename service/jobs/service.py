@@ -1,7 +1,5 @@
 """Jobs: what the routes call. The database and what it needs are imported and opened at the first use."""
 
-import hashlib
-import json
 import logging
 import re
 import threading
@@ -16,7 +14,7 @@ from service import call as calls
 from service import events, jobs
 from service.call import Call, Result
 from service.errors import Conflict, NotFound, NotReady, Unprocessable
-from service.jobs.job import FAILED, QUEUED, Job, NewJob
+from service.jobs.job import FAILED, QUEUED, Asked, Job, NewJob, fingerprint
 from service.jobs.waiting import Waiting
 from service.runtime.runtime import Runtime
 from service.settings import Settings
@@ -38,11 +36,16 @@ LOOK_S = 10.0
 
 
 class Jobs:
-    """Called by any number of threads. Without a DATABASE_URL there are no jobs, and events are not remembered."""
+    """Called by any number of threads. Without a DATABASE_URL there are no jobs, and events are not remembered.
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+    Args:
+        credentials: headers of the requests by which this process delivers jobs to itself.
+    """
+
+    def __init__(self, runtime: Runtime, settings: Settings, credentials: Mapping[str, str]) -> None:
         self._runtime = runtime
         self._settings = settings
+        self._credentials = credentials
         self._opening = threading.Lock()
         self._opened: Opened | None = None
         self._reopen_s = 0.0
@@ -71,7 +74,7 @@ class Jobs:
         if self.are_kept and self._settings.embedded_delivery and not self._settings.k_sink:
             threading.Thread(target=self._resume, name="resume", daemon=True).start()
 
-    def submit(self, call: Call, content_type: str, key: str | None, trace: Mapping[str, str]) -> Job:
+    def submit(self, call: Call, content_type: str, asked: Asked) -> Job:
         """The job of `call`, handed to the delivery. The same key gives the same job.
 
         Raises:
@@ -79,9 +82,18 @@ class Jobs:
             NotReady: the broker does not take it; then there is no job.
         """
         event_id = uuid.uuid4().hex
-        event = events.codec.request_of(call, event_id, self._runtime.artifact.name, content_type, trace)
+        event = events.codec.request_of(call, event_id, self._runtime.artifact.name, content_type, asked.trace)
+        if asked.caller is not None:
+            event = replace(event, attributes={**event.attributes, events.codec.MADE_BY: asked.caller})
         new = NewJob(
-            event.source, event_id, event_id, events.codec.to_json(event), fingerprint(call), key, due_s=self._due_s()
+            event.source,
+            event_id,
+            event_id,
+            events.codec.to_json(event),
+            fingerprint(call),
+            asked.key,
+            self._due_s(),
+            asked.caller,
         )
         # Store first, then publish: however fast the broker delivers, the event finds its job.
         job, is_new = self._create(new)
@@ -99,62 +111,65 @@ class Jobs:
                 raise
         return job
 
-    def compute(self, call: Call, key: str, timing: Timing) -> Result:
+    def compute(self, call: Call, asked: Asked, timing: Timing) -> Result:
         """The result of `call`, computed now unless there is a result under the same key."""
-        new = NewJob("idempotency-key", uuid.uuid4().hex, fingerprint=fingerprint(call), idempotency_key=key)
+        new = NewJob(
+            "idempotency-key", uuid.uuid4().hex,
+            fingerprint=fingerprint(call), idempotency_key=asked.key, made_by=asked.caller,
+        )  # fmt: skip
         job, _ = self._create(new)
         return self._open().work.run(job, lambda: self._answer(call, timing))
 
-    def once(self, event: "Event", call: Callable[[], Call], timing: Timing) -> Result:
+    def once(self, event: "Event", call: Callable[[], Call], timing: Timing, made_by: str | None) -> Result:
         """The result of an event; with a database, it is computed once, however often it is delivered."""
         if not self.are_kept:
             return self._answer(call(), timing)
-        return self._open().work.once(event.source, event.id, lambda: self._answer(call(), timing))
+        return self._open().work.once(event.source, event.id, lambda: self._answer(call(), timing), made_by)
 
-    def get(self, job_id: str) -> Job:
+    def get(self, job_id: str, viewer: str | None) -> Job:
         """The job as it is. If the broker may have lost its event, the event is published again.
 
         Raises:
-            NotFound: there is no such job, or it has expired.
+            NotFound: there is no such job, it has expired, or `viewer` may not see it.
         """
-        job = self._read(job_id)
+        job = self._read(job_id, viewer)
         self._send_lost(job)
         return job
 
-    def wait(self, job_id: str, wait_s: float) -> tuple[Job, bool]:
+    def wait(self, job_id: str, wait_s: float, viewer: str | None) -> tuple[Job, bool]:
         """The job, once it is final or after `wait_s`; and whether waiting was possible: not when too many wait."""
-        job, end = self.get(job_id), time.monotonic() + wait_s
+        job, end = self.get(job_id, viewer), time.monotonic() + wait_s
         with self._waiting.place() as may_wait:
             while may_wait and self._goes_on(job, end):
                 self._waiting.wait(job_id, job.status, min(LOOK_S, end - time.monotonic()))
-                job = self.get(job_id)
+                job = self.get(job_id, viewer)
         return job, may_wait
 
-    def follow(self, job_id: str, wait_s: float) -> Iterator[Job | None]:
+    def follow(self, job_id: str, wait_s: float, viewer: str | None) -> Iterator[Job | None]:
         """The job now and at each change of status, until it is final or deleted; None after LOOK_S without news.
 
         Ends after `wait_s`, or at once if too many streams are open.
         """
-        job, end = self.get(job_id), time.monotonic() + wait_s
+        job, end = self.get(job_id, viewer), time.monotonic() + wait_s
         yield job
         with self._waiting.stream_place() as may_wait:
             while may_wait and self._goes_on(job, end):
                 before = job.status
                 self._waiting.wait(job_id, before, min(LOOK_S, end - time.monotonic()))
                 try:
-                    job = self.get(job_id)
+                    job = self.get(job_id, viewer)
                 except (NotFound, NotReady):  # the client comes again, and is told then
                     return
                 yield None if job.status == before else job
 
-    def send_again(self, job_id: str) -> Job:
+    def send_again(self, job_id: str, viewer: str | None) -> Job:
         """Deliver a failed job again, as if it were new.
 
         Raises:
             Conflict: it has not failed, or its event is not stored.
             NotReady: the broker does not take it; the job stays as it was.
         """
-        store, before = self.store, self._read(job_id)
+        store, before = self.store, self._read(job_id, viewer)
         encoded = store.event(job_id)
         if encoded is None and before.status == FAILED:
             raise Conflict("this job cannot be sent again: its request is not kept")
@@ -165,7 +180,7 @@ class Jobs:
         except NotReady:
             store.fail(job_id, before.error_code or NotReady.status, before.error or "")
             raise
-        return self._read(job_id)
+        return self._read(job_id, viewer)
 
     def stop(self) -> None:
         """Deliver nothing more and let nobody wait: this process is ending. The next process does the rest."""
@@ -231,8 +246,8 @@ class Jobs:
     def _statuses(self, ids: Collection[str]) -> Mapping[str, str]:
         return self.store.statuses(ids)
 
-    def _read(self, job_id: str) -> Job:
-        job = self.store.get(job_id) if re.fullmatch("[0-9a-f]{32}", job_id) else None
+    def _read(self, job_id: str, viewer: str | None) -> Job:
+        job = self.store.get(job_id, viewer) if re.fullmatch("[0-9a-f]{32}", job_id) else None
         if job is None:
             raise NotFound(f"no job {job_id[:64]!r}")
         return job
@@ -252,14 +267,9 @@ class Jobs:
 
     def _try_to_open(self) -> "Opened":
         try:
-            return jobs.opening.open_jobs(self._settings, self._runtime.runners, self._waiting.note_end)
+            runners, ended = self._runtime.runners, self._waiting.note_end
+            return jobs.opening.open_jobs(self._settings, runners, ended, self._credentials)
         except (jobs.schema.StoreError, OSError) as fault:
             self._reopen_s = time.monotonic() + REOPEN_S
             logger.error("jobs cannot be kept: %s", fault)  # noqa: TRY400 - one sentence is enough
             raise NotReady("jobs cannot be kept now") from None
-
-
-def fingerprint(call: Call) -> str:
-    """A digest of the request: equal requests have equal digests."""
-    described = json.dumps([call.protocol, call.header_length, call.top]).encode()
-    return hashlib.sha256(described + b"\0" + call.body).hexdigest()

@@ -29,8 +29,18 @@ _GIVEN_UP = sa.and_(
 )
 
 
-def named(source: str, event_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.source == source, jobs.c.event_id == event_id)
+def scoped(made_by: str | None, text: str) -> str:
+    """A source or an idempotency key as it is stored, so that those of two callers are never the same."""
+    return text if made_by is None else f"{made_by}\n{text}"
+
+
+def named(source: str, event_id: str, made_by: str | None) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.source == scoped(made_by, source), jobs.c.event_id == event_id)
+
+
+def seen_by(viewer: str | None) -> sa.ColumnElement[bool]:
+    """Whether a job may be seen by the caller of that name; where no keys are needed (None), all may be."""
+    return sa.true() if viewer is None else jobs.c.made_by == viewer
 
 
 def held_by(owner: str | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
@@ -69,6 +79,7 @@ def _begin(dialect: ModuleType) -> ReturningInsert[Any]:
         "id": sa.bindparam("job"),
         "source": sa.bindparam("of"),
         "event_id": sa.bindparam("event_of"),
+        "made_by": sa.bindparam("made_by"),
         "created_s": now,
     }
     free = sa.or_(is_free(now), is_expired(now))
@@ -77,7 +88,7 @@ def _begin(dialect: ModuleType) -> ReturningInsert[Any]:
 
 
 BEGIN = {"postgresql": _begin(postgresql), "sqlite": _begin(sqlite)}
-"""By dialect. Parameters: job, of, event_of, owner, now, until, expires."""
+"""By dialect. Parameters: job, of, event_of, made_by, owner, now, until, expires."""
 
 SUCCEED = (
     jobs.update()

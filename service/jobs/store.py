@@ -28,6 +28,8 @@ from service.jobs.statements import (
     is_expired,
     is_free,
     named,
+    scoped,
+    seen_by,
     taken,
     until,
 )
@@ -63,13 +65,15 @@ class JobStore:
     def create(self, new: NewJob) -> tuple[Job, bool]:
         """The job of an event, and whether it is new. A job that has the same event or key already is returned unchanged."""
         self._tidy()
-        same = named(new.source, new.event_id)
-        if new.idempotency_key is not None:
-            same = sa.or_(same, jobs.c.idempotency_key == new.idempotency_key)
+        same, key = named(new.source, new.event_id, new.made_by), new.idempotency_key
+        if key is not None:
+            key = scoped(new.made_by, key)
+            same = sa.or_(same, jobs.c.idempotency_key == key)
+        described = {**asdict(new), "source": scoped(new.made_by, new.source), "idempotency_key": key}
         while True:
             now = time.time()
             values = {
-                **asdict(new), "status": QUEUED, "created_s": now, "updated_s": now, "expires_s": self._expires_s(QUEUED),
+                **described, "status": QUEUED, "created_s": now, "updated_s": now, "expires_s": self._expires_s(QUEUED),
             }  # fmt: skip
             with self.database.transaction() as connection:
                 insert = _insert(connection).values(values).on_conflict_do_nothing().returning(jobs.c.id)
@@ -81,12 +85,13 @@ class JobStore:
             if row is not None:
                 return _job(row), is_new
 
-    def get(self, job_id: str) -> Job | None:
-        return self._read(jobs.c.id == job_id)
+    def get(self, job_id: str, viewer: str | None = None) -> Job | None:
+        """The job, if `viewer` may see it: one query, whether it is missing or another caller's."""
+        return self._read(sa.and_(jobs.c.id == job_id, seen_by(viewer)))
 
-    def find(self, source: str, event_id: str) -> Job | None:
+    def find(self, source: str, event_id: str, made_by: str | None = None) -> Job | None:
         """The job of an event."""
-        return self._read(named(source, event_id))
+        return self._read(named(source, event_id, made_by))
 
     def statuses(self, ids: Collection[str]) -> dict[str, str]:
         """The status of each of these jobs that still exists."""
@@ -99,10 +104,16 @@ class JobStore:
         with self.database.statement() as connection:
             return connection.execute(sa.select(jobs.c.event).where(jobs.c.id == job_id)).scalar_one_or_none()
 
-    def page(self, status: str | None, limit: int, after: tuple[float, str] | None) -> list[Job]:
-        """Jobs, newest first, without results; `after` is the creation time and id of the last job of the previous page."""
+    def page(
+        self, status: str | None, limit: int, after: tuple[float, str] | None, viewer: str | None = None
+    ) -> list[Job]:
+        """The jobs that `viewer` may see, newest first, without results.
+
+        `after` is the creation time and id of the last job of the previous page.
+        """
         newest_first = jobs.c.created_s.desc(), jobs.c.id.desc()
-        query = sa.select(*_LISTED).where(sa.not_(is_expired(time.time()))).order_by(*newest_first).limit(limit)
+        kept = sa.and_(seen_by(viewer), sa.not_(is_expired(time.time())))
+        query = sa.select(*_LISTED).where(kept).order_by(*newest_first).limit(limit)
         if status is not None:
             query = query.where(jobs.c.status == status)
         if after is not None:
@@ -110,12 +121,14 @@ class JobStore:
         with self.database.statement() as connection:
             return [_job(row) for row in connection.execute(query)]
 
-    def begin(self, source: str, event_id: str, owner: str, lease_s: float) -> str | None:
+    def begin(
+        self, source: str, event_id: str, owner: str, lease_s: float, *, made_by: str | None = None
+    ) -> str | None:
         """The id of an event's job, created if necessary and claimed for `owner`; None if `claim` fails."""
         self._tidy()
         now = time.time()
         values = {
-            "job": uuid.uuid4().hex, "of": source, "event_of": event_id,
+            "job": uuid.uuid4().hex, "of": scoped(made_by, source), "event_of": event_id, "made_by": made_by,
             "owner": owner, "now": now, "until": now + lease_s, "expires": self._expires_s(RUNNING),
         }  # fmt: skip
         with self.database.statement() as connection:
@@ -244,7 +257,8 @@ def _job(row: Row[Any]) -> Job:
         # A job of the first schema has only the time of its last change.
         computed_s = row.computed_s or row.updated_s
         result = Result(body, row.result_type, json.loads(row.result_headers), computed_s)
+    source = row.source.removeprefix(scoped(row.made_by, ""))
     return Job(
-        row.id, row.source, row.event_id, row.fingerprint, row.status, row.attempts, row.deliveries,
-        row.created_s, row.updated_s, row.expires_s, result, row.error_code, row.error,
+        row.id, source, row.event_id, row.fingerprint, row.status, row.attempts, row.deliveries,
+        row.created_s, row.updated_s, row.expires_s, result, row.error_code, row.error, row.made_by,
     )  # fmt: skip

@@ -25,7 +25,7 @@ class Work:
         self._max_result_bytes = max_result_bytes
         self._ended = ended
 
-    def once(self, source: str, event_id: str, compute: Callable[[], Result]) -> Result:
+    def once(self, source: str, event_id: str, compute: Callable[[], Result], made_by: str | None = None) -> Result:
         """The result of the event: the stored one, or else that of `compute`, which is then stored.
 
         Raises:
@@ -35,9 +35,9 @@ class Work:
         """
 
         def begin(owner: str, lease_s: float) -> str | None:
-            return self._jobs.begin(source, event_id, owner, lease_s)
+            return self._jobs.begin(source, event_id, owner, lease_s, made_by=made_by)
 
-        return self._run(begin, lambda: self._jobs.find(source, event_id), compute)
+        return self._run(begin, lambda: self._jobs.find(source, event_id, made_by), compute)
 
     def run(self, job: Job, compute: Callable[[], Result]) -> Result:
         """As `once`, for a job that exists."""

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 import h2.config
@@ -14,6 +14,7 @@ import h2.settings
 from gunicorn.http2.h2conn import server_connection_class
 from hyperframe.frame import GoAwayFrame
 
+from service.errors import RequestError
 from service.serving.http2_stream import Stream
 from service.serving.incoming import Limits
 from service.web.body import MAX_DISCARDED_BYTES, too_large
@@ -44,12 +45,20 @@ class Http2:
         limits: of each request's header and body.
         patience_s: how long a client may take to read a piece of its answer.
         wake: called by other threads when there is something to `pull`.
+        refusal: why the body of a request is not kept, by its headers, their names in upper case; None if it is.
     """
 
-    def __init__(self, limits: Limits, patience_s: float, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        patience_s: float,
+        wake: Callable[[], None],
+        refusal: Callable[[Iterable[tuple[str, str]]], RequestError | None] = lambda _: None,
+    ) -> None:
         self._limits = limits
         self._patience_s = patience_s
         self._wake = wake
+        self._refusal = refusal
         self._streams: dict[int, Stream] = {}
         self._idle_frames: deque[float] = deque(maxlen=MAX_IDLE_FRAMES)
         self._is_draining = False
@@ -178,6 +187,8 @@ class Http2:
     def _begin(self, event: h2.events.RequestReceived) -> None:
         stream = Stream(event.stream_id, event.headers, self._patience_s, self._wake)
         self._streams[event.stream_id] = stream
+        if fault := self._refusal((name.upper(), value) for name, value in stream.get_regular_headers()):
+            stream.refuse(fault)
         length = next((value for name, value in event.headers if name == b"content-length"), b"0")
         # h2 has checked that it is a number, and checks that the body is as long.
         if int(length) > self._limits.body_bytes:

@@ -51,11 +51,18 @@ class Incoming:
 
     Args:
         parse: the request that a header announces; raises gunicorn's ParseException.
+        refusal: why the body of a request is not kept, by its header; None if it is.
     """
 
-    def __init__(self, limits: Limits, parse: Callable[[bytes], Request]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        parse: Callable[[bytes], Request],
+        refusal: Callable[[Request], RequestError | None] = lambda _: None,
+    ) -> None:
         self._limits = limits
         self._parse = parse
+        self._refusal = refusal
         self._buffer = bytearray()
         self._body = bytearray()
         self._discarded = 0
@@ -123,15 +130,21 @@ class Incoming:
         header = bytearray()
         yield from self._header(header)
         self.request = self._parse(bytes(header))
+        if fault := self._refusal(self.request):
+            self._turn_away(fault)
         reader = self.request.body.reader
         if isinstance(reader, ChunkedReader):
             yield from self._chunks()
             return
         if reader.length > self._limits.body_bytes:
-            self.refuse(too_large(self._limits.body_bytes))
-            if self.take_expectation():  # refused now, it sends no body
-                raise too_large(self._limits.body_bytes)
+            self._turn_away(too_large(self._limits.body_bytes))
         yield from self._take(reader.length)
+
+    def _turn_away(self, fault: RequestError) -> None:
+        """Refuse the request; a client that waits for our word sends no body, and so gets the answer now."""
+        self.refuse(fault)
+        if self.take_expectation():
+            raise fault
 
     def _header(self, header: bytearray) -> Steps:
         searched = 0

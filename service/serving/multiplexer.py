@@ -45,6 +45,7 @@ class Multiplexer:
             worker.limits,
             worker.settings.body_timeout_s,
             wake=lambda: worker.method_queue.defer(self._write, conn),
+            refusal=worker.refusal,
         )
         self._connections.add(conn)
         worker.connections.move(conn, State.OPEN)

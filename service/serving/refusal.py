@@ -4,7 +4,7 @@ import json
 
 from gunicorn.http import errors as http
 
-from service.errors import KindlingError, QueueFull
+from service.errors import KindlingError
 from service.web.faults import cut
 
 REASONS = {
@@ -47,8 +47,8 @@ def answer(fault: BaseException) -> tuple[int, list[tuple[str, str]], bytes]:
     message = "internal error" if status == 500 else str(fault)
     body = json.dumps({"error": cut(message)}).encode() + b"\n"
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    if isinstance(fault, QueueFull):
-        headers.append(("Retry-After", str(fault.retry_after_s)))
+    if isinstance(fault, KindlingError):
+        headers += fault.headers.items()
     return status, headers, body
 
 

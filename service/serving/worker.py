@@ -8,6 +8,7 @@ import errno
 import logging
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from gunicorn.http.unreader import IterUnreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from service import serving
-from service.errors import BadRequest, KindlingError, NotReady, QueueFull, RequestTimeout
+from service.errors import BadRequest, KindlingError, NotReady, QueueFull, RequestError, RequestTimeout
 from service.serving import refusal
 from service.serving.closing import last_connections
 from service.serving.connections import ClientSocket, Connection, Connections, State
@@ -188,8 +189,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _begin(self, conn: Connection) -> Incoming:
         conn.requests += 1
         conn.began_s = time.monotonic()
-        conn.incoming = Incoming(self.limits, partial(self._parse, conn))
+        conn.incoming = Incoming(self.limits, partial(self._parse, conn), lambda request: self.refusal(request.headers))
         return conn.incoming
+
+    def refusal(self, headers: Iterable[tuple[str, str]]) -> RequestError | None:
+        """Without a valid key no body is kept. The routes that need no key read none."""
+        gate = self.wsgi.extensions["gate"]
+        return gate.refusal(dict(headers)) if gate else None
 
     def _parse(self, conn: Connection, header: bytes) -> Request:
         if header == PREFACE and self.settings.grpc:

@@ -9,6 +9,8 @@ metrics.py      what is noted of every request, and GET /metrics
 exposition.py   the metrics as text for Prometheus
 faults.py       what the client is told about an error
 body.py         the body of a request, within its limits
+keys.py         who may ask: keys and their rates
+cors.py         which pages of other origins a browser lets ask
 form.py         the files of a form
 """
 
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.web import app, body, events, exposition, faults, form, grpc, inference, jobs, metrics
+    from service.web import app, body, cors, events, exposition, faults, form, grpc, inference, jobs, keys, metrics
 
-__all__ = ["app", "body", "events", "exposition", "faults", "form", "grpc", "inference", "jobs", "metrics"]
+__all__ = [
+    "app", "body", "cors", "events", "exposition", "faults", "form", "grpc", "inference", "jobs", "keys", "metrics",
+]  # fmt: skip
 __getattr__ = files_of(__name__)

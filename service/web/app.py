@@ -6,7 +6,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model.artifact import Artifact
-from service import __version__
+from service import __version__, web
 from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
@@ -32,9 +32,15 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=0, x_prefix=1)  # type: ignore[method-assign]
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, VERSION=__version__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    jobs = Jobs(runtime, settings)
-    app.extensions.update(runtime=runtime, settings=settings, jobs=jobs)
+    gate = web.keys.Gate(settings) if settings.api_keys else None
+    credentials = gate.credentials if gate else {}
+    jobs = Jobs(runtime, settings, credentials)
+    app.extensions.update(runtime=runtime, settings=settings, jobs=jobs, gate=gate, credentials=credentials)
     metrics.observe(app)
+    if settings.cors_origins:
+        web.cors.allow(app, settings.cors_origins)
+    if gate:
+        gate.guard(app)
     app.register_blueprint(inference.routes)
     app.register_blueprint(events.routes)
     app.register_blueprint(job_routes.routes)

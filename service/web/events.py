@@ -122,7 +122,7 @@ def _reply(event: "Event", *, is_batch: bool) -> "Event | None":
     if is_batch and g.timing.total_ms > _settings().request_timeout_ms:
         raise DeadlineExceeded("the batch was not answered in time")
     try:
-        result = _jobs().once(event, lambda: _call(event), g.timing)
+        result = _jobs().once(event, lambda: _call(event), g.timing, _made_by(event))
     except RequestError as fault:
         if not is_batch:
             raise
@@ -200,9 +200,12 @@ def _bury(event: "Event", unread: RequestError | None) -> None:
         logger.error("an event was given up: %s of %s (%d %r)", event.id, event.source, code, said)
     if not jobs.are_kept:
         return
-    attributes = {name: value for name, value in event.attributes.items() if name not in TOLD}
+    made_by = _made_by(event)
+    attributes = {name: value for name, value in event.attributes.items() if name not in (*TOLD, events.codec.MADE_BY)}
+    if made_by is not None:
+        attributes[events.codec.MADE_BY] = made_by
     encoded = None if unread else events.codec.to_json(replace(event, attributes=attributes))
-    job, is_new = jobs.store.create(NewJob(event.source, event.id, event=encoded))
+    job, is_new = jobs.store.create(NewJob(event.source, event.id, event=encoded, made_by=made_by))
     if encoded and not is_new:
         jobs.store.keep_event(job.id, encoded)
     jobs.store.fail(job.id, code, said)
@@ -219,6 +222,11 @@ def _why(event: "Event", unread: RequestError | None) -> tuple[int, str]:
         said = str(json.loads(said[:MAX_REASON_CHARS])["error"])
     said = said[:MAX_REASON_CHARS].encode(errors="replace").decode()
     return int(code) if re.fullmatch("[1-5][0-9]{2}", code) else 500, said or "the broker gave it up"
+
+
+def _made_by(event: "Event") -> str | None:
+    """Whose job the event is: the caller's; only a caller that needs no key may say that it is another's."""
+    return g.get("caller") or events.codec.made_by(event)
 
 
 def _runtime() -> Runtime:

@@ -76,6 +76,10 @@ class _Collector:
         for (route, status), count in self._requests.answered.items():
             answered.add_metric([route, str(status)], count)
         yield answered
+        by_key = CounterMetricFamily("kindling_key_requests", "Requests with a key.", labels=["key", "status"])
+        for (name, status), count in self._requests.by_key.items():
+            by_key.add_metric([name, str(status)], count)
+        yield by_key
         yield _histograms(
             "kindling_request_duration_seconds", "A request in this process.", "route", self._requests.durations
         )

@@ -2,11 +2,12 @@
 
 import json
 import logging
+from collections.abc import Mapping
 
 from flask import current_app
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from service.errors import EngineError, KindlingError, QueueFull
+from service.errors import EngineError, KindlingError
 from service.web.body import discard_body, too_large
 
 logger = logging.getLogger("kindling")
@@ -16,14 +17,12 @@ logger = logging.getLogger("kindling")
 MAX_ERROR_BYTES = 750
 
 
-def describe(error: Exception) -> tuple[int, str, dict[str, str]]:
+def describe(error: Exception) -> tuple[int, str, Mapping[str, str]]:
     """An error's status, its sentence and its headers; an unknown one tells the client nothing and the log everything."""
     discard_body()
-    headers = {}
+    headers: Mapping[str, str] = {}
     if isinstance(error, KindlingError):
-        status, message = error.status, str(error)
-        if isinstance(error, QueueFull):
-            headers["Retry-After"] = str(error.retry_after_s)
+        status, message, headers = error.status, str(error), error.headers
         if isinstance(error, EngineError):
             logger.error("the model failed", exc_info=error)
             message = "the model failed on this input"

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from service.call import Call, Result
 from service.errors import BadRequest, Conflict, NotFound
-from service.jobs.job import STATUSES, Job, failure
+from service.jobs.job import STATUSES, Asked, Job, failure
 from service.jobs.service import Jobs
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def later(call: Call, content_type: str) -> Response | None:
     if not jobs.are_kept:
         return None
     if not jobs.are_delivered or (not prefers.respond_async and prefers.wait_s is None):
-        return None if key is None else respond(jobs.compute(call, key, g.timing))
-    job = jobs.submit(call, content_type, key, {name.lower(): value for name, value in request.headers})
+        return None if key is None else respond(jobs.compute(call, _asked(key), g.timing))
+    job = jobs.submit(call, content_type, _asked(key))
     applied = ["respond-async"] if prefers.respond_async else []
     if prefers.wait_s is not None:
         job, waited_s = _waited(job.id, prefers.wait_s)
@@ -85,7 +85,7 @@ def list_jobs() -> Response:
         raise BadRequest(f"status={status!r}: wanted one of {', '.join(STATUSES)}")
     if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MAX_PAGE:
         raise BadRequest(f"limit={limit!r}: wanted a whole number from 1 to {MAX_PAGE}")
-    found = _kept().store.page(status, int(limit) + 1, _cursor())
+    found = _kept().store.page(status, int(limit) + 1, _cursor(), _caller())
     page, more = found[: int(limit)], len(found) > int(limit)
     cursor = f"{page[-1].created_s!r}-{page[-1].id}" if more else None
     return jsonify(jobs=[_view(each, request.script_root) for each in page], next=cursor)
@@ -95,9 +95,9 @@ def list_jobs() -> Response:
 def cancel(job_id: str) -> Response:
     """Cancel a queued job; delete one that is final."""
     jobs = _kept()
-    jobs.get(job_id)
+    jobs.get(job_id, _caller())
     if jobs.store.cancel(job_id):
-        return _described(jobs.get(job_id))
+        return _described(jobs.get(job_id, _caller()))
     if not jobs.store.delete(job_id):
         raise Conflict("the job is running: it cannot be cancelled any more")
     return Response(status=204)
@@ -106,7 +106,7 @@ def cancel(job_id: str) -> Response:
 @routes.post("/jobs/<job_id>/retry")
 def retry(job_id: str) -> Response:
     """Deliver a failed job again."""
-    response = _described(_kept().send_again(job_id))
+    response = _described(_kept().send_again(job_id, _caller()))
     response.status_code = 202
     return response
 
@@ -130,6 +130,10 @@ def _key() -> str | None:
     return key
 
 
+def _asked(key: str | None) -> Asked:
+    return Asked(_caller(), key, {name.lower(): value for name, value in request.headers})
+
+
 def _cursor() -> tuple[float, str] | None:
     text = request.args.get("after")
     if text is None:
@@ -144,7 +148,7 @@ def _after_waiting(job_id: str, respond_with: Callable[[Job], Response]) -> Resp
     """The response with the job, after the wait that the request prefers."""
     wait_s = preferences().wait_s
     if wait_s is None:
-        return respond_with(_jobs().get(job_id))
+        return respond_with(_jobs().get(job_id, _caller()))
     found, waited_s = _waited(job_id, wait_s)
     response = respond_with(found)
     response.headers["Preference-Applied"] = f"wait={waited_s:.0f}"
@@ -154,7 +158,7 @@ def _after_waiting(job_id: str, respond_with: Callable[[Job], Response]) -> Resp
 def _waited(job_id: str, wait_s: float) -> tuple[Job, float]:
     """The job, once it is final or after this time; and the time granted, 0 if too many requests wait already."""
     given_s = min(wait_s, _longest_s())
-    found, may_wait = _jobs().wait(job_id, given_s)
+    found, may_wait = _jobs().wait(job_id, given_s, _caller())
     return found, given_s if may_wait else 0.0
 
 
@@ -190,6 +194,8 @@ def _view(found: Job, root: str) -> dict[str, Any]:
     view: dict[str, Any] = {"id": found.id, "status": found.status, "attempts": found.attempts, "event": event}
     for name, seconds in (("created", found.created_s), ("updated", found.updated_s), ("expires", found.expires_s)):
         view[name] = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if found.made_by is not None:
+        view["made_by"] = found.made_by
     if found.error is not None:
         view["error"] = {"code": found.error_code, "message": found.error}
     if found.status == "succeeded":
@@ -201,11 +207,11 @@ def _view(found: Job, root: str) -> dict[str, Any]:
 
 def _stream(jobs: Jobs, job_id: str) -> Response:
     """The job as server-sent events; 204, which stops an EventSource, for a client that has seen the final status."""
-    found, seen = jobs.get(job_id), request.headers.get("Last-Event-ID")
+    found, seen = jobs.get(job_id, _caller()), request.headers.get("Last-Event-ID")
     if found.is_final and seen == _event_id(found):
         return Response(status=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    followed = _events(jobs.follow(job_id, _longest_s()), seen, request.script_root)
+    followed = _events(jobs.follow(job_id, _longest_s(), _caller()), seen, request.script_root)
     return Response(followed, content_type="text/event-stream", headers=headers)
 
 
@@ -233,6 +239,11 @@ def _kept() -> Jobs:
     if not jobs.are_kept:
         raise NotFound("no jobs are kept here: set DATABASE_URL")
     return jobs
+
+
+def _caller() -> str | None:
+    """The name of the caller's key: its jobs are all that it sees. None where no keys are needed."""
+    return g.get("caller")  # type: ignore[no-any-return]
 
 
 def _jobs() -> Jobs:

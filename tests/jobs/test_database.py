@@ -153,6 +153,8 @@ def test_a_database_of_the_first_schema_keeps_its_results(database_url: str) -> 
     assert store.succeed(job.id, "owner", RESULT)
     with store.database.transaction() as connection:
         connection.exec_driver_sql("ALTER TABLE kindling_jobs DROP COLUMN computed_s")
+        connection.exec_driver_sql("DROP INDEX kindling_jobs_made_by")
+        connection.exec_driver_sql("ALTER TABLE kindling_jobs DROP COLUMN made_by")
         connection.exec_driver_sql("UPDATE kindling_schema SET version = 1")
     store.close()
     upgraded = JobStore(database_url, JOB_TTL_S)

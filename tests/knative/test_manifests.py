@@ -189,6 +189,20 @@ def test_cluster_local_has_no_public_route(tmp_path: Path) -> None:
     assert service["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
 
 
+@pytest.mark.parametrize("overlay", ["kind-async", "production", "deployment", "hybrid"])
+def test_keys_are_for_the_public_service_alone_and_come_from_a_secret(overlay: str, tmp_path: Path) -> None:
+    """A Broker, which delivers to the worker, has none."""
+    found = {
+        each["metadata"]["name"]: [one for one in container["env"] if one["name"] == "API_KEYS"]
+        for each in build(with_components(tmp_path, "api-keys", overlay=overlay))
+        if each["kind"] in ("Service", "Deployment") and "template" in each["spec"]
+        for container in each["spec"]["template"]["spec"]["containers"]
+    }
+    wanted = {"name": "API_KEYS", "valueFrom": {"secretKeyRef": {"name": "kindling-api-keys", "key": "keys"}}}
+    assert found.pop("kindling") == [wanted]
+    assert found == ({} if overlay in ("production", "deployment") else {"kindling-worker": []})
+
+
 def test_canary_splits_all_of_the_traffic(tmp_path: Path) -> None:
     traffic = knative_service(build(with_components(tmp_path, "canary")))["spec"]["traffic"]
     assert sum(each["percent"] for each in traffic) == 100

@@ -62,7 +62,7 @@ def test_every_model_route_has_its_versioned_twin() -> None:
     assert {f"/versions/1{path}" for path in model if not path.startswith("/versions")} <= model
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 408, 409, 413, 422, 429, 431, 500, 503, 504])
+@pytest.mark.parametrize("status", [400, 401, 404, 405, 408, 409, 413, 422, 429, 431, 500, 503, 504])
 def test_the_errors_table_has_every_status(status: int) -> None:
     assert str(status) in {row[0] for row in _rows("status", "when")}
 

@@ -10,13 +10,14 @@ import pytest
 
 from tests.support.serving import ROOT
 
-GROUND = {"settings", "reading", "errors", "telemetry", "late", "artifact"}
+GROUND = {"settings", "reading", "keys", "errors", "telemetry", "late", "artifact"}
 MAY_IMPORT = {
     "artifact": set(),
     "errors": set(),
     "late": set(),
     "reading": set(),
-    "settings": {"reading"},
+    "keys": set(),
+    "settings": {"reading", "keys"},
     "telemetry": set(),
     "protocol": {"errors", "late", "artifact"},
     "runtime": {"protocol", *GROUND},

@@ -1,12 +1,17 @@
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.keys import Key, Rate, digest_of
 from service.protocol.picture import formats
 from service.reading import IMAGE_FORMATS
 from service.settings import Settings, SettingsError
+
+A, B = (digest_of(key).hex() for key in "ab")
+FORM = "NAME=sha256:HEX or NAME=sha256:HEX;rate=10/s;burst=20, and commas or new lines between them"
 
 
 def _faults(environ: dict[str, str]) -> list[str]:
@@ -32,13 +37,17 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "delivery_url": "http://worker/events", "dataref_allow": ("https://bucket/",),
         "dataref_allow_private": True, "libtorch_dir": Path("lib"), "onnxruntime_dir": Path("ort"), "log_level": "debug",
         "embedded_delivery": False, "aws_lambda_function_memory_size": 1769, "aws_lambda_max_concurrency": 2,
-        "webhook_origins": ("eventgrid.azure.net", "*"),
+        "webhook_origins": ("eventgrid.azure.net", "*"), "metrics_without_key": True,
+        "cors_origins": ("https://app.example.com", "http://[::1]:5173", "*"),
+        "api_keys": (Key("mobile", digest_of("a")), Key("web", digest_of("b"), Rate(0.5, 3))),
     }  # fmt: skip
     names = {field.name for field in dataclasses.fields(Settings)}
     assert names == wanted.keys()
     environ = {name.upper(): f" {value} " for name, value in wanted.items()}
     environ["DATAREF_ALLOW"] = " https://bucket/ , "
     environ["IMAGE_FORMATS"] = " png , TIFF,png, "
+    environ["API_KEYS"] = f" mobile=sha256:{A},\n web=sha256:{B.upper()};rate=30/m;burst=3\n"
+    environ["CORS_ORIGINS"] = " https://App.example.com:443,, http://[::1]:5173 , *"
     environ["WEBHOOK_ORIGINS"] = " EventGrid.azure.net,, *"
     settings = Settings.from_env(environ)
     assert settings == Settings(**wanted)
@@ -114,6 +123,48 @@ def test_a_format_that_is_none_of_the_known_is_told_at_start(value: str) -> None
 def test_the_formats_are_those_that_pictures_know() -> None:
     assert Settings().image_formats == formats.DEFAULT
     assert IMAGE_FORMATS == formats.FORMATS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [",", "app.example.com", "https://", "https://a/", "https://a/path", "https://*.a.com", "ftp://a", "https://a b", "null",
+     "https://a:", "https://a:https", "https://user@a", "https://é"],
+)  # fmt: skip
+def test_an_origin_that_no_page_has_is_told_at_start(value: str) -> None:
+    assert _faults({"CORS_ORIGINS": value}) == [
+        f"CORS_ORIGINS={value!r}: wanted https://HOST or http://HOST:PORT, and commas between them, or *"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [("", FORM), ("  ", FORM), (",", FORM), ("kindling_plain-key", FORM), (f"mobile={A}", FORM), (f"mobile=sha256:{A}0", FORM),
+     (f"=sha256:{A}", FORM), (f"a b=sha256:{A}", FORM), (f"-a=sha256:{A}", FORM), (f"{'a' * 64}=sha256:{A}", FORM),
+     (f"mobile=sha256:{A};burst=3", FORM), (f"mobile=sha256:{A};rate=3", FORM), (f"mobile=sha256:{A};rate=-1/s", FORM),
+     (f"mobile=sha256:{A};rate=1/d", FORM), (f"mobile=sha256:{A};rate=1/s;burst=1.5", FORM), (f"ä=sha256:{A}", FORM),
+     (f"mobile=sha256:{A};rate=0/s", "a rate and a burst of more than 0 for mobile"),
+     (f"mobile=sha256:{A};rate=1/s;burst=0", "a rate and a burst of more than 0 for mobile"),
+     (f"mobile=sha256:{A},web=sha256:{A}", "each hash once"),
+     (f"mobile=sha256:{A},mobile=sha256:{B};rate=1/s", "the same rate and burst in all entries of mobile"),
+     (f"web=sha256:{hashlib.sha256().hexdigest()}", "the hash of a key, but that of web is the hash of an empty text")],
+)  # fmt: skip
+def test_keys_that_are_none_are_told_at_start_and_never_shown(value: str, wanted: str) -> None:
+    """Also an empty Secret: it must not open the service to everybody."""
+    assert _faults({"API_KEYS": value}) == [f"API_KEYS: wanted {wanted}"]
+
+
+def test_a_rate_has_a_burst_of_a_second_unless_told() -> None:
+    rates = {
+        "10/s": Rate(10, 10),
+        "1.5/s": Rate(1.5, 2),
+        "30/m": Rate(0.5, 1),
+        "7200/h": Rate(2, 2),
+        "1/h;burst=9": Rate(1 / 3600, 9),
+    }
+    for text, rate in rates.items():
+        assert Settings.from_env({"API_KEYS": f"a=sha256:{A};rate={text}"}).api_keys == (
+            Key("a", digest_of("a"), rate),
+        )
 
 
 @pytest.mark.parametrize("value", ["{", "[]", '{"extensions": []}', '{"extensions": {"a": 1}}'])
