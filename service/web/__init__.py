@@ -8,6 +8,7 @@ metrics.py      what is noted of every request, and GET /metrics
 exposition.py   the metrics as text for Prometheus
 body.py         the body of a request, within its limits
 form.py         the files of a form
+page.py         routes: the page of service/page/, and what others than browsers get at its address
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.web import app, body, events, exposition, form, inference, jobs, metrics
+    from service.web import app, body, events, exposition, form, inference, jobs, metrics, page
 
-__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "metrics"]
+__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "metrics", "page"]
 __getattr__ = files_of(__name__)
