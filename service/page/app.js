@@ -1,4 +1,4 @@
-// The page: what the service is decides what it shows. No framework and no build step; an edit here is served at once.
+// The page: what the service is decides what it shows. No framework and no build step: reload after an edit.
 
 import {ask, askForKey, ROOT} from "./ask.js";
 import {beginToWatch} from "./awake.js";

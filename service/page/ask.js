@@ -27,7 +27,10 @@ export async function ask(path, options = {}) {
     throw new Refused(0, "The service did not answer. It may be stopping, or the network is gone.");
   }
   if (response.ok) return response;
-  if (response.status === 401) byId("key").hidden = false;
+  if (response.status === 401) {
+    byId("key").hidden = false;
+    byId("key-text").focus();
+  }
   throw new Refused(response.status, await sentence(response));
 }
 

@@ -2,6 +2,8 @@
 
 import {bar, make, milliseconds} from "./dom.js";
 
+// A request that came no later than this after readiness has been held by the activator, which asks every 50 ms (docs/request-life.md).
+const AT_ONCE_MS = 100;
 const WAKE = {
   python: "Python starts",
   imports: "imports",
@@ -19,19 +21,20 @@ export function waterfall({timing, took_ms}) {
   const phases = timing.filter(([name]) => name in REQUEST);
   const total = timing.find(([name]) => name === "total")?.[1] ?? 0;
   const outside = Math.max(0, took_ms - total);
+  const waited = wake.find(([name]) => name === "request")?.[1] ?? 0;
+  const isWoken = start.length > 0 && waited < AT_ONCE_MS;
   const tables = [];
   if (start.length) {
     const ready = start.reduce((sum, [, ms]) => sum + ms, 0);
     tables.push(table("The wake", start, WAKE, ready, "wake", `${milliseconds(ready)} until ready`));
-    const waited = wake.find(([name]) => name === "request")?.[1] ?? 0;
-    tables.push(make("p", {class: "quiet"}, waited < 50 ? "This request woke the service, or came while it woke."
+    tables.push(make("p", {class: "quiet"}, isWoken ? "This request woke the service, or came while it woke."
       : `The service was ready ${milliseconds(waited)} before this request came.`));
   }
   tables.push(table("The request", phases, REQUEST, Math.max(total, 0.1), "", `${milliseconds(total)} in the service`));
   tables.push(make("p", {class: "quiet"}, `${milliseconds(outside)} more on the way there and back`
-    + (start.length ? ", or for the wake." : ".")));
+    + (isWoken ? ", or for the wake." : ".")));
   return make("details", {class: "timing", open: start.length > 0},
-    make("summary", {}, `Where the ${milliseconds(took_ms)} went${start.length ? ", with a wake" : ""}`), ...tables);
+    make("summary", {}, `Where the ${milliseconds(took_ms)} went${start.length ? ", after a wake" : ""}`), ...tables);
 }
 
 function table(name, phases, words, total, kind, sum) {

@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,14 @@ def _overview() -> Response:
 
 def _respond(name: str) -> Response:
     """The file as the client takes it; 304 if the client has it."""
-    if (found := _files().get(name)) is None:
+    path = FOLDER / name
+    try:
+        changed_ns = path.stat().st_mtime_ns
+    except (OSError, ValueError):  # also a name that no file can have
+        changed_ns = None
+    if changed_ns is None or path.suffix not in TYPES:
         raise NotFound("no such path")
+    found = _read(path, changed_ns)
     response = Response(content_type=found.content_type, headers=HEADERS)
     # Weak, because the same file has two forms: compressed and not.
     response.set_etag(found.etag, weak=True)
@@ -92,13 +98,9 @@ def _respond(name: str) -> Response:
     return response
 
 
-@cache
-def _files() -> dict[str, File]:
-    """Every file of the page, read at the first request for one of them: no start waits for them."""
-    return {path.name: _read(path) for path in FOLDER.iterdir() if path.suffix in TYPES}
-
-
-def _read(path: Path) -> File:
+@lru_cache(maxsize=64)
+def _read(path: Path, _changed_ns: int) -> File:
+    """The file, read when it is first asked for, so that no start waits for it, and again when it has changed."""
     body = path.read_bytes()
     packer = zlib.compressobj(9, wbits=31)  # 31: gzip's header
     packed = packer.compress(body) + packer.flush()

@@ -1,6 +1,5 @@
 """The page in a real browser."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,16 +17,6 @@ from tests.support.serving import Server
 Visiting = Callable[..., Visit]
 
 CAT = pictures.folder() / "chelsea.png"
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = browsers.program()
-    if found is None:
-        missing = "there is no Chromium: apt-get install chromium"
-        assert not os.environ.get("REQUIRE_BROWSER"), missing
-        pytest.skip(missing)
-    return found
 
 
 @pytest.fixture(scope="package")

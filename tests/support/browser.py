@@ -1,13 +1,12 @@
 """A real browser, Chromium, and what it noted while the page was open."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.support.serving import Server
 
@@ -21,13 +20,10 @@ document.addEventListener("securitypolicyviolation", (event) => violations.push(
 """
 
 
-def program() -> str | None:
-    return shutil.which("chromium") or shutil.which("google-chrome")
-
-
 @contextmanager
 def browsing(executable: str, *flags: str) -> Iterator[Browser]:
     """Chromium, without a window, as long as the block."""
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=[*CAMERA, *flags])
         try:

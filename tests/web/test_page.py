@@ -1,11 +1,14 @@
 """What `GET /` answers to browsers and to others, and how the page's files are sent."""
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
+from service.web import page
 from tests.conftest import OnLambda, Serve
 from tests.project.test_imports import _modules
 from tests.support.exporting import Exports
@@ -25,9 +28,9 @@ runtime.wait_until_ready(60)
 assert app.test_client().get("/", headers={"Accept": "application/json"}).json["status"] == "alive"
 assert not opened, opened
 assert app.test_client().get("/", headers={"Accept": "text/html"}).status_code == 200
-assert opened
+assert [each.rpartition("/")[2] for each in opened] == ["index.html"]
 opened.clear()
-assert app.test_client().get("/page/app.js").status_code == 200
+assert app.test_client().get("/", headers={"Accept": "text/html"}).status_code == 200
 assert not opened, opened
 runtime.close()
 """
@@ -134,6 +137,20 @@ def test_nothing_but_the_pages_files_is_sent(server: Server, name: str) -> None:
 
 def test_the_page_is_read_when_it_is_first_asked_for(tiny_onnx: Path) -> None:
     _modules(OPENED, str(tiny_onnx))
+
+
+def test_an_edit_is_served_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "FOLDER", tmp_path)
+    app = Flask("page", static_folder=None)
+    app.register_blueprint(page.routes)
+    file, tags = tmp_path / "app.js", set()
+    for number, text in enumerate(("one", "two")):
+        file.write_text(text)
+        os.utime(file, (number, number))
+        answer = app.test_client().get("/page/app.js")
+        assert answer.text == text
+        tags.add(answer.headers["ETag"])
+    assert len(tags) == 2
 
 
 def test_the_page_comes_through_lambda(on_lambda: OnLambda, tiny_onnx: Path) -> None:
