@@ -1,6 +1,7 @@
 """Jobs on the page: followed to their end, listed, cancelled, sent again, deleted."""
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,9 @@ from tests.support.jobs import finished, job_of_another_pod
 from tests.support.models import LABELS
 from tests.support.pictures import png
 from tests.support.serving import Server
+
+MANY = 8
+MOST_STREAMS = 3
 
 
 def _row(page: Page, job_id: str) -> Locator:
@@ -114,6 +118,27 @@ def test_older_jobs_come_page_by_page(visit: Visiting, keeping_server: Server) -
     expect(seen.page.locator("#jobs-told")).not_to_contain_text("20 jobs")
     assert rows.count() > 20
     seen.check()
+
+
+def test_many_jobs_are_followed_and_leave_connections_for_the_rest(
+    visit: Visiting, keeping_server: Server, sqlite_url: str
+) -> None:
+    with ExitStack() as stack:
+        found = [stack.enter_context(job_of_another_pod(sqlite_url)) for _ in range(MANY)]
+        seen = visit(keeping_server)
+        seen.page.get_by_role("button", name="Read the list").click()
+        for _, job in found:
+            with seen.page.expect_response(re.compile(f"/jobs/{job.id}$")):
+                _row(seen.page, job.id).get_by_role("button", name="Follow").click()
+        sample(seen.page)
+        assert {*labels(answers(seen.page).first)} < {*LABELS}
+        streamed = {each.url for each in seen.requests if each.resource_type == "eventsource"}
+        assert len(streamed) == MOST_STREAMS
+        for store, job in found:
+            store.fail(job.id, 500, "")
+        for _, job in found:
+            expect(_row(seen.page, job.id)).to_contain_text("failed")
+        seen.check()
 
 
 def test_a_job_is_followed_where_no_events_come(visit: Visiting, keeping_server: Server) -> None:

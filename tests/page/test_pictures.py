@@ -138,7 +138,7 @@ def test_an_answer_after_a_wake_tells_the_phases_of_the_wake(visit: Visiting, ti
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-@pytest.mark.parametrize("name", ["plain.png", "it's a $PATH & more.png"])
+@pytest.mark.parametrize("name", ["plain.png", "it's a <b>$PATH & more.png"])
 def test_the_curl_line_gives_the_same_answer(
     visit: Visiting, tiny_page_server: Server, tmp_path: Path, name: str
 ) -> None:
@@ -147,6 +147,7 @@ def test_the_curl_line_gives_the_same_answer(
     seen = visit(tiny_page_server)
     drop(seen.page, file)
     dropped = answers(seen.page).first
+    expect(dropped.get_by_role("heading")).to_have_text(name)
     sample(seen.page)
     clicked = answers(seen.page, 2).first
     for card in (dropped, clicked):

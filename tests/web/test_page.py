@@ -2,8 +2,10 @@
 
 import gzip
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from flask import Flask
@@ -82,6 +84,13 @@ def test_links_say_whether_jobs_are_kept_and_pictures_taken(serve: Serve, export
 def test_links_keep_the_prefix_that_a_trusted_proxy_took_off(serve: Serve, tiny_onnx: Path) -> None:
     told = _get(serve(tiny_onnx, TRUST_FORWARDED_PREFIX="true"), X_Forwarded_Prefix="/ai").json
     assert told["links"]["picture"] == "/ai/infer"
+
+
+def test_the_line_at_the_start_leads_to_the_page(server: Server) -> None:
+    found = re.search(r"^tiny on (http://\S+)$", server.log, re.MULTILINE)
+    assert found is not None
+    with urlopen(Request(found[1], headers={"Accept": BROWSER}), timeout=60) as answer:
+        assert answer.read().startswith(b"<!doctype html>")
 
 
 def test_posts_to_the_same_address_are_events(server: Server) -> None:
