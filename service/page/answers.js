@@ -61,7 +61,7 @@ function show(card, asked, later, {id, status, result, error, got}) {
   const parts = [job];
   if (error) parts.push(make("p", {class: "error"}, error.message));
   else if (result?.labels) parts.push(labels(result.labels));
-  else if (result?.outputs) parts.push(...result.outputs.map(output));
+  else if (result?.outputs) parts.push(make("div", {class: "outputs"}, ...result.outputs.map(output)));
   else if (status === "succeeded") parts.push(make("p", {}, make("a", {href: address(`jobs/${id}/result`)}, "The result")));
   if (got) parts.push(waterfall(got));
   parts.push(line(asked, later));

@@ -80,6 +80,7 @@ def test_a_phone_shows_all_of_it_in_its_width(visit: Visiting, keeping_server: S
     seen = visit(keeping_server, **PHONE)
     _fill(seen)
     assert seen.page.evaluate("document.documentElement.scrollWidth") == WIDTH
+    assert _violations(seen.page) == []
     for button in seen.page.locator("button, label.button").all():
         box = button.bounding_box()
         assert box is None or box["height"] >= 24
