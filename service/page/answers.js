@@ -84,7 +84,7 @@ function labels(found) {
 function output({name, datatype, shape, data}) {
   const most = 64;
   const rows = data.slice(0, most).map((value, index) =>
-    make("tr", {}, make("th", {scope: "row"}, place_of(index, shape)), make("td", {class: "number"}, String(value))));
+    make("tr", {}, make("th", {scope: "row"}, place_of(index, shape)), make("td", {class: "number"}, value?.rawJSON ?? String(value))));
   const rest = data.length > most ? `, the first ${most} of ${data.length}` : "";
   return make("div", {class: "scroll low", tabindex: "0", role: "group", "aria-label": `output ${name}`},
     make("table", {class: "values"}, make("caption", {}, make("b", {}, name), ` ${datatype} [${shape.join(", ")}]${rest}`),

@@ -45,12 +45,18 @@ async function sentence(response) {
   return `${response.status} ${text.trim().slice(0, 200) || response.statusText || "without a reason"}`;
 }
 
+/** The JSON, with whole numbers beyond 2^53 as they are written: JavaScript's numbers would round them. */
+export function exactly(text) {
+  return JSON.parse(text, (_, value, context) =>
+    Number.isInteger(value) && !Number.isSafeInteger(value) && JSON.rawJSON ? JSON.rawJSON(context.source) : value);
+}
+
 /** What a POST is answered with, as {result, timing, took_ms} or {job}. */
 export async function infer(path, body, headers, isLater) {
   const began = performance.now();
   const prefer = isLater ? {Prefer: "respond-async"} : {};
   const response = await ask(path, {method: "POST", body, headers: {...headers, ...prefer}});
-  const result = await response.json();
+  const result = exactly(await response.text());
   const took_ms = performance.now() - began;
   if (response.status === 202) return {job: result};
   return {result, timing: timings(response.headers.get("Server-Timing") || ""), took_ms};

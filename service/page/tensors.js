@@ -1,7 +1,7 @@
 // A form for a model of plain tensors, made from its metadata.
 
 import {answer} from "./answers.js";
-import {ask} from "./ask.js";
+import {ask, exactly} from "./ask.js";
 import {announce, byId, make} from "./dom.js";
 
 // A larger example would not be read by anybody: one number stands for all.
@@ -53,7 +53,7 @@ function read(input) {
   fault.hidden = true;
   text.removeAttribute("aria-invalid");
   try {
-    const value = JSON.parse(text.value);
+    const value = exactly(text.value);
     return Array.isArray(value) ? value : Array(sizeOf(input)).fill(value);
   } catch (error) {
     fault.textContent = `No JSON: ${error.message}`;

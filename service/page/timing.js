@@ -2,8 +2,6 @@
 
 import {bar, make, milliseconds} from "./dom.js";
 
-// A request that came no later than this after readiness has been held by the activator, which asks every 50 ms (docs/request-life.md).
-const AT_ONCE_MS = 100;
 const WAKE = {
   python: "Python starts",
   imports: "imports",
@@ -22,7 +20,8 @@ export function waterfall({timing, took_ms}) {
   const total = timing.find(([name]) => name === "total")?.[1] ?? 0;
   const outside = Math.max(0, took_ms - total);
   const waited = wake.find(([name]) => name === "request")?.[1] ?? 0;
-  const isWoken = start.length > 0 && waited < AT_ONCE_MS;
+  // The time since readiness is part of the request's own time only if it was sent before the service was ready.
+  const isWoken = start.length > 0 && took_ms >= waited + total;
   const tables = [];
   if (start.length) {
     const ready = start.reduce((sum, [, ms]) => sum + ms, 0);

@@ -132,9 +132,25 @@ def test_an_answer_after_a_wake_tells_the_phases_of_the_wake(visit: Visiting, ti
         expect(wake).to_contain_text("Python starts")
         expect(wake.get_by_role("caption")).to_contain_text("until ready")
         expect(request.get_by_role("row")).to_have_count(4)
+        expect(card).to_contain_text("before this request came")
         sample(seen.page, "A rocket")
         expect(answers(seen.page, 2).first.get_by_role("table")).to_have_count(0, timeout=1000)
         seen.check()
+
+
+@pytest.mark.parametrize(("since_ready_ms", "told"), [(0, "This request woke"), (600_000, "was ready 600.0 s before")])
+def test_the_request_that_woke_the_service_is_told_from_a_later_one(
+    visit: Visiting, tiny_page_server: Server, since_ready_ms: int, told: str
+) -> None:
+    seen = visit(tiny_page_server)
+    timing = (
+        f"cold-python;dur=80.0, cold-ready;dur=1.0, cold-request;dur={since_ready_ms}.0, run;dur=0.1, total;dur=0.1"
+    )
+    headers = {"Server-Timing": timing, "Content-Type": "application/json"}
+    seen.page.route("**/infer?top=5", lambda route: route.fulfill(headers=headers, body='{"labels": []}'))
+    sample(seen.page)
+    expect(answers(seen.page).first).to_contain_text(told)
+    seen.check()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

@@ -50,6 +50,16 @@ def test_the_example_is_answered_as_tables(visit: Visiting, tensor_server: Serve
     seen.check()
 
 
+def test_numbers_of_64_bits_are_not_rounded(visit: Visiting, tensor_server: Server) -> None:
+    most = 2**64 - 1
+    seen = visit(tensor_server)
+    _field(seen.page, "uint64", "UINT64").fill(f"[[1, {most}, {most - 1}]]")
+    seen.page.get_by_role("button", name="Infer").click()
+    told = answers(seen.page).first.get_by_role("group", name="output out_uint64", exact=True)
+    assert told.get_by_role("cell").all_inner_texts() == [str(most), str(most - 1), "1"]
+    seen.check()
+
+
 def test_text_that_is_no_json_is_told_before_it_is_sent(visit: Visiting, tensor_server: Server) -> None:
     seen = visit(tensor_server)
     field = _field(seen.page, "float32", "FP32")
