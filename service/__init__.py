@@ -8,6 +8,7 @@ __main__.py   `python -m service`: the checks that deserve one clear sentence, t
 cloud/        the ways to start it where the platform serves HTTP: AWS Lambda, Google Cloud Functions
 serving/      gunicorn's process model: who accepts a connection, reads its request, and ends
 web/          HTTP in and out: the application and its routes
+page/         what a browser shows at `GET /`: HTML, CSS, JavaScript and sample pictures, as they are served
 jobs/         requests that are answered later: their store, leases and delivery
 events/       CloudEvents: their formats, claim checks, posting an event
 call.py       Call, from HTTP, an event or a job, and its Result: decode, run, encode

@@ -1,6 +1,7 @@
 """Artifacts exported once a session, and services on free ports that many tests share."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -161,6 +162,17 @@ def pgbouncer(pgbouncer_binary: Path, postgresql: PostgreSQL) -> Iterator[PgBoun
     """A real one in front of `postgresql`, for the whole session."""
     with bouncers.running(pgbouncer_binary, postgresql) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's program."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        missing = "there is no Chromium: apt-get install chromium"
+        assert not os.environ.get("REQUIRE_BROWSER"), missing
+        pytest.skip(missing)
+    return found
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])

@@ -12,6 +12,7 @@ body.py         the body of a request, within its limits
 keys.py         who may ask: keys and their rates
 cors.py         which pages of other origins a browser lets ask
 form.py         the files of a form
+page.py         routes: the page of service/page/, and what others than browsers get at its address
 """
 
 from typing import TYPE_CHECKING
@@ -19,9 +20,23 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.web import app, body, cors, events, exposition, faults, form, grpc, inference, jobs, keys, metrics
+    from service.web import (
+        app,
+        body,
+        cors,
+        events,
+        exposition,
+        faults,
+        form,
+        grpc,
+        inference,
+        jobs,
+        keys,
+        metrics,
+        page,
+    )
 
 __all__ = [
-    "app", "body", "cors", "events", "exposition", "faults", "form", "grpc", "inference", "jobs", "keys", "metrics",
+    "app", "body", "cors", "events", "exposition", "faults", "form", "grpc", "inference", "jobs", "keys", "metrics", "page",
 ]  # fmt: skip
 __getattr__ = files_of(__name__)

@@ -55,6 +55,9 @@ class _Collector:
             cold.add_metric([phase], ms / 1e3)
         yield cold
         yield GaugeMetricFamily("kindling_queue_depth", "Items waiting for a run.", self._runtime.queue_depth)
+        yield GaugeMetricFamily(
+            "kindling_runners", "Runs of the model that there can be at once.", self._runtime.runners
+        )
         runs = CounterMetricFamily("kindling_runs", "Runs of the model, by the items in one.", labels=["batch_size"])
         for size, count in sorted(self._runtime.runs.items()):
             runs.add_metric([str(size)], count)

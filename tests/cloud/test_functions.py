@@ -100,6 +100,8 @@ def test_a_picture_is_answered(http: Server) -> None:
 def test_every_endpoint_is_there(http: Server) -> None:
     assert http.call("GET", "/v2/health/ready").json == {"ready": True}
     assert http.call("GET", "/v2/models/tiny").json["name"] == "tiny"
+    assert http.call("GET", "/", headers={"Accept": "text/html"}).body.startswith(b"<!doctype html>")
+    assert http.call("GET", "/page/app.js").status == 200
     assert b"kindling_ready 1.0" in http.call("GET", "/metrics").body
     assert http.call("POST", "/infer", b"nonsense").status == 422
     assert http.call("POST", "/infer").error

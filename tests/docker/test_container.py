@@ -89,6 +89,18 @@ def test_image_classifies_read_only_and_as_nobody(image: str) -> None:
         assert "Read-only file system" in touched.stderr
 
 
+def test_image_has_the_page(image: str) -> None:
+    with running(image) as (_, address):
+        for path, beginning in (
+            ("/", b"<!doctype html>"),
+            ("/page/app.js", b"// "),
+            ("/page/chelsea.jpg", b"\xff\xd8"),
+        ):
+            request = urllib.request.Request(f"{address}{path}", headers={"Accept": "text/html, */*;q=0.5"})
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                assert answer.read().startswith(beginning)
+
+
 def test_a_large_form_needs_no_place_to_write_to(image: str) -> None:
     """Werkzeug would put files of more than half a MB into a temporary one."""
     picture = encoded(photo(700, 500).effect_spread(300), "PNG")

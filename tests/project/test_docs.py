@@ -37,6 +37,12 @@ def test_the_readme_is_read_in_one_go() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pictures_of_the_page_are_small(scheme: str) -> None:
+    """`python -m tests.page.screenshots` makes them."""
+    assert (ROOT / "docs" / f"page-{scheme}.png").stat().st_size < 150_000
+
+
 def test_every_page_is_found_from_the_readme() -> None:
     named = re.findall(r"\]\(([^)#\s]+)", _text(ROOT / "README.md"))
     pages = {str(page.relative_to(ROOT)) for page in PAGES if page.name not in ("README.md", "CHANGELOG.md")}

@@ -62,6 +62,7 @@ OF_FILES = {
     "test_runtime_library.py": OF_TEST_ENGINE,
     "test_export.py": OF_TEST_EXPORT,
     "test_own_models.py": OF_TEST_OWN_MODELS,
+    "test_tensor_form.py": {"segmentation-onnx": OF_TEST_OWN_MODELS["segmentation-onnx"]},
 }
 """What the tests of one file alone need: begun only when some of them are to run."""
 

@@ -50,6 +50,9 @@ def web(
             else:
                 answering(self)
 
+        def do_POST(self) -> None:
+            self.do_GET()
+
         def log_message(self, *_: Any) -> None:
             """Be silent."""
 

@@ -116,6 +116,7 @@ def test_requests_are_counted_by_route_and_status(fresh: Server) -> None:
     assert found["kindling_requests_in_flight",] == 1  # this one
     assert found["kindling_queue_depth",] == 0
     assert found["kindling_ready",] == 1
+    assert found["kindling_runners",] >= 1
 
 
 def test_histogram_buckets_rise_to_the_count(fresh: Server) -> None:
