@@ -112,6 +112,8 @@ class Multiplexer:
 
     def _answer(self, conn: Connection, stream: Stream) -> None:
         """In a thread."""
+        if not stream.is_open:
+            return  # the client has given up, for example because its deadline has passed
         limit_s = self._worker.settings.body_timeout_s
         try:
             request = HTTP2Request(stream, conn.cfg, conn.client)
@@ -143,7 +145,7 @@ class Multiplexer:
         self._worker.connections.count(conn)
         if not done.cancelled() and (fault := done.exception()):
             logger.error("unexpected error", exc_info=fault)
-        if stream.ended_s is None:
+        if stream.ended_s is None and stream.is_open:
             conn.http2.reset(stream, ErrorCodes.INTERNAL_ERROR)
         self._write(conn)
 
