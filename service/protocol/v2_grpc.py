@@ -132,7 +132,9 @@ def _typed(tensor: Any, shape: tuple[int, ...], where: str) -> bytes | list[byte
     elements = [*_elements(tensor.contents, tensor)]
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     if filled not in ([], [CONTENTS[tensor.datatype]]):
-        raise Unprocessable(f"{where}: {tensor.datatype} goes into {CONTENTS[tensor.datatype]}, not into {filled[0]}")
+        raise Unprocessable(
+            f"{where}: {tensor.datatype} goes into {CONTENTS[tensor.datatype]}, not into {' and '.join(filled)}"
+        )
     if len(elements) != math.prod(shape):
         raise Unprocessable(f"{where}: {len(elements)} elements, shape {list(shape)} has {math.prod(shape)}")
     if tensor.datatype == "BYTES":
