@@ -6,6 +6,7 @@ import socket
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ, BaseSelector
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,8 @@ class Connection(TConn):  # type: ignore[misc]
         """What came behind the request that is being handled."""
         self.held = 0
         """Bytes in memory, as counted."""
+        self.receiving = 0
+        """Requests of HTTP/2 that are arriving, as counted."""
         self.requests = 0
 
     def __next__(self) -> Request:
@@ -121,6 +124,12 @@ class Connection(TConn):  # type: ignore[misc]
         return True
 
     def close(self, **_: object) -> None:
+        """Also called by gunicorn, for a connection that has been idle for too long."""
+        if self.http2:
+            self.http2.drain()
+            with suppress(OSError):
+                self.sock.send(self.http2.out)
+            self.http2 = None
         self.sock.release()
 
 
@@ -144,6 +153,7 @@ class Connections:
         self._idle = idle
         self._on_readable = on_readable
         self._requests = requests
+        self._streams = 0
         # In the order of their deadlines, because every connection in a state has the same time limit.
         self._until: dict[State, OrderedDict[Connection, float]] = {
             State.RECEIVING: OrderedDict(),
@@ -174,7 +184,7 @@ class Connections:
         if state is not State.HANDLED and not conn.is_watched:
             conn.is_watched = True
             self._poller.register(conn.sock, EVENT_READ, partial(self._on_readable, conn))
-        self._requests.receiving = len(self._until[State.RECEIVING])
+        self._note_receiving()
 
     def watch(self, conn: Connection, events: int) -> None:
         """Wait for these events on a connection that is watched."""
@@ -188,10 +198,15 @@ class Connections:
             self._poller.unregister(conn.sock)
 
     def count(self, conn: Connection) -> None:
-        """Note how much memory the connection holds now."""
+        """Note how much memory the connection holds now, and how many requests of HTTP/2 are arriving on it."""
         held = len(conn.early) + (conn.incoming.held if conn.incoming else 0) + (conn.http2.held if conn.http2 else 0)
         self._requests.held_bytes += held - conn.held
         conn.held = held
+        if conn.http2 or conn.receiving:
+            receiving = conn.http2.receiving if conn.http2 else 0
+            self._streams += receiving - conn.receiving
+            conn.receiving = receiving
+            self._note_receiving()
 
     def overdue(self, state: State, at_latest: float = float("inf")) -> Iterator[Connection]:
         """Connections whose deadline, or `at_latest`, has passed. The caller must move each before it takes the next."""
@@ -212,3 +227,6 @@ class Connections:
     def dispensable(self) -> Connection | None:
         """The connection that has been idle the longest; if none is idle, the one that has been sending the longest."""
         return self._idle[0] if self._idle else self.slowest()
+
+    def _note_receiving(self) -> None:
+        self._requests.receiving = len(self._until[State.RECEIVING]) + self._streams

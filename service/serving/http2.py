@@ -1,5 +1,6 @@
 """Http2: the frames of one HTTP/2 connection (RFC 9113), by prior knowledge and without TLS. Knows no socket and no thread."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from hyperframe.frame import GoAwayFrame
 from service.serving.http2_stream import Stream
 from service.serving.incoming import Limits
 from service.web.body import MAX_DISCARDED_BYTES, too_large
+
+logger = logging.getLogger("kindling")
 
 # Requests of one connection that may be open together. Go's clients then open another connection.
 MAX_STREAMS = 128
@@ -102,7 +105,7 @@ class Http2:
                 stream.is_handled = True
                 late.append(stream)
             elif stream.ended_s is not None and now - stream.ended_s > self._patience_s:
-                self.reset(stream, h2.errors.ErrorCodes.CANCEL)
+                self.give_up(stream)
         return late
 
     def newest(self) -> Stream | None:
@@ -140,6 +143,12 @@ class Http2:
         except h2.exceptions.ProtocolError:
             return  # it has ended already
         self.out += self._frames.data_to_send()
+
+    def give_up(self, stream: Stream) -> None:
+        """The client does not read its answer."""
+        if stream.is_open:
+            logger.warning("a client did not read its answer within %d s (BODY_TIMEOUT_S)", self._patience_s)
+            self.reset(stream, h2.errors.ErrorCodes.CANCEL)
 
     def forget(self, stream: Stream) -> None:
         """Of this request there is nothing left to read or to send."""

@@ -62,6 +62,8 @@ class Stream:
         """Whether there are headers of an answer."""
         self.ended_s: float | None = None
         """When the last piece was there."""
+        self.is_stuck = False
+        """Whether a thread has given up waiting for the client to read."""
 
     def get_pseudo_headers(self) -> dict[str, str]:
         return {name: value for name, value in self._headers if name.startswith(":")}
@@ -179,7 +181,7 @@ class Stream:
         """Wait for it; False when the client does not read, or has gone."""
         if self._waiting_bytes > MAX_WAITING_BYTES:
             self._wake()
-            self._changed.wait_for(self._may_go_on, self._patience_s)
+            self.is_stuck = not self._changed.wait_for(self._may_go_on, self._patience_s)
         return self.is_open and self._waiting_bytes <= MAX_WAITING_BYTES
 
     def _may_go_on(self) -> bool:

@@ -7,7 +7,7 @@ arrived. So the requests of one connection are answered side by side, and an idl
 import logging
 import time
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from gunicorn.http2.errors import HTTP2StreamError
@@ -24,15 +24,37 @@ from service.serving.incoming import LARGEST_READ
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from service.serving.worker import Worker
+    from service.serving.connections import Connections
+    from service.serving.incoming import Limits
+    from service.settings import Settings
 
 logger = logging.getLogger("kindling")
+
+
+class Worker(Protocol):
+    """What it needs of the worker, which imports this file late."""
+
+    limits: "Limits"
+    settings: "Settings"
+    connections: "Connections"
+    alive: bool
+    # gunicorn's own, of which there are no types.
+    wsgi: Any
+    tpool: Any
+    method_queue: Any
+    handle_http2_request: Any
+
+    @property
+    def is_last_call(self) -> bool: ...
+    def wait(self, conn: Connection) -> None: ...
+    def close(self, conn: Connection) -> None: ...
+    def drop(self, conn: Connection) -> None: ...
 
 
 class Multiplexer:
     """Runs in the main loop of `worker`, except for `_answer`."""
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._connections: WeakSet[Connection] = WeakSet()
         self._swept_s = 0.0
@@ -114,14 +136,12 @@ class Multiplexer:
         """In a thread."""
         if not stream.is_open:
             return  # the client has given up, for example because its deadline has passed
-        limit_s = self._worker.settings.body_timeout_s
         try:
             request = HTTP2Request(stream, conn.cfg, conn.client)
             request.body = stream.input()
             self._worker.handle_http2_request(request, conn, stream)
         except HTTP2StreamError:
-            if stream.is_open:
-                logger.warning("a client did not read its answer within %d s (BODY_TIMEOUT_S)", limit_s)
+            pass  # `_finish` sees why
         except Exception as fault:
             if stream.has_begun:
                 raise
@@ -145,7 +165,9 @@ class Multiplexer:
         self._worker.connections.count(conn)
         if not done.cancelled() and (fault := done.exception()):
             logger.error("unexpected error", exc_info=fault)
-        if stream.ended_s is None and stream.is_open:
+        if stream.is_stuck:
+            conn.http2.give_up(stream)
+        elif stream.ended_s is None and stream.is_open:
             conn.http2.reset(stream, ErrorCodes.INTERNAL_ERROR)
         self._write(conn)
 

@@ -178,6 +178,12 @@ def test_keep_warm_keeps_a_pod(tmp_path: Path) -> None:
     assert _template(service)["metadata"]["annotations"][f"{AUTOSCALING}/min-scale"] == "1"
 
 
+def test_grpc_names_the_port_for_the_proxies(tmp_path: Path) -> None:
+    service = knative_service(build(with_components(tmp_path, "grpc")))
+    (container,) = _template(service)["spec"]["containers"]
+    assert container["ports"] == [{"containerPort": 8080, "name": "h2c"}]
+
+
 def test_cluster_local_has_no_public_route(tmp_path: Path) -> None:
     service = knative_service(build(with_components(tmp_path, "cluster-local")))
     assert service["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"

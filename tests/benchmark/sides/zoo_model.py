@@ -22,7 +22,7 @@ from service.runtime.engine.interface import Plan
 
 SEED = 0
 WEIGHTS = "weights.pt"
-PICTURES = (8, 3, 224, 224)
+PICTURES = 8
 ROUNDS, MOST_ROUNDS = 7, 21
 ROUND_S = 0.25
 SMALLEST = 1e-30
@@ -53,7 +53,8 @@ def _weights(name: str, folder: str) -> dict[str, object]:
             # A vision transformer's last layer, which would give all classes the same score.
             torch.nn.init.normal_(parameter, std=0.02)
     with torch.no_grad():
-        classifier.train()(torch.randn(PICTURES))
+        side = catalog.torchvision().models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
+        classifier.train()(torch.randn(PICTURES, 3, side, side))
     torch.save(classifier.state_dict(), Path(folder, WEIGHTS))
     return {}
 
