@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from model.artifact import ITEM_BYTES, Artifact
 from service.errors import BadRequest, NotFound, Unprocessable
 from service.protocol.classes import classify
+from service.protocol.fields import MAX_OBJECTS
 from service.protocol.tensor import Tensor, pack, values
 from service.protocol.v2 import (
     MAX_REQUEST_ID_CHARS,
@@ -85,6 +86,8 @@ def decode_infer(body: bytes, artifact: Artifact) -> InferRequest:
     check_model(asked.model_name, asked.model_version, artifact)
     if len(asked.id) > MAX_REQUEST_ID_CHARS:
         raise BadRequest(f"id: wanted a string of at most {MAX_REQUEST_ID_CHARS} characters")
+    if max(len(asked.inputs), len(asked.outputs)) > MAX_OBJECTS:
+        raise BadRequest(f"more than {MAX_OBJECTS} tensors")
     raw: Sequence[bytes] = asked.raw_input_contents
     if raw and len(raw) != len(asked.inputs):
         raise BadRequest(f"raw_input_contents has {len(raw)} tensors, inputs has {len(asked.inputs)}")
@@ -129,7 +132,9 @@ def _typed(tensor: Any, shape: tuple[int, ...], where: str) -> bytes | list[byte
     elements = [*_elements(tensor.contents, tensor)]
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     if filled not in ([], [CONTENTS[tensor.datatype]]):
-        raise Unprocessable(f"{where}: {tensor.datatype} goes into {CONTENTS[tensor.datatype]}, not into {filled[0]}")
+        raise Unprocessable(
+            f"{where}: {tensor.datatype} goes into {CONTENTS[tensor.datatype]}, not into {' and '.join(filled)}"
+        )
     if len(elements) != math.prod(shape):
         raise Unprocessable(f"{where}: {len(elements)} elements, shape {list(shape)} has {math.prod(shape)}")
     if tensor.datatype == "BYTES":

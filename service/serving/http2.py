@@ -167,7 +167,10 @@ class Http2:
     def _take(self, event: h2.events.Event) -> Iterator[Stream]:
         """The request that is complete with this event, if one is."""
         if isinstance(event, h2.events.RequestReceived):
-            self._begin(event)
+            begun = self._begin(event)
+            if begun.is_unknown_call:
+                begun.is_handled = True
+                yield begun
         elif isinstance(event, h2.events.DataReceived):
             self._receive(event)
         elif isinstance(event, h2.events.StreamEnded):
@@ -184,7 +187,7 @@ class Http2:
         elif isinstance(event, h2.events.ConnectionTerminated):
             self.is_over = not self._streams
 
-    def _begin(self, event: h2.events.RequestReceived) -> None:
+    def _begin(self, event: h2.events.RequestReceived) -> Stream:
         stream = Stream(event.stream_id, event.headers, self._patience_s, self._wake)
         self._streams[event.stream_id] = stream
         if fault := self._refusal((name.upper(), value) for name, value in stream.get_regular_headers()):
@@ -193,6 +196,7 @@ class Http2:
         # h2 has checked that it is a number, and checks that the body is as long.
         if int(length) > self._limits.body_bytes:
             stream.refuse(too_large(self._limits.body_bytes))
+        return stream
 
     def _receive(self, event: h2.events.DataReceived) -> None:
         if not event.data and not event.stream_ended:

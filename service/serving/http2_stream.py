@@ -11,6 +11,7 @@ from gunicorn.http2.stream import StreamState
 
 from service.errors import KindlingError
 from service.serving.incoming import Refused
+from service.web import grpc
 from service.web.body import too_large
 
 # Of an answer that the client has not taken yet; a thread that has more waits.
@@ -47,6 +48,7 @@ class Stream:
         self._wake = wake
         self.began_s = time.monotonic()
         self._body = bytearray()
+        self._held = 0
         self.fault: KindlingError | None = None
         self.discarded = 0
         """Bytes of the body that came after it was refused."""
@@ -70,14 +72,24 @@ class Stream:
         return [(name, value) for name, value in self._headers if not name.startswith(":")]
 
     @property
+    def is_unknown_call(self) -> bool:
+        """Whether it calls a gRPC method that is not there.
+
+        It is refused at once: such methods are mostly streams, whose clients send on, or wait for the first answer.
+        """
+        named = dict(self._headers)
+        is_call = named.get("content-type", "").startswith(grpc.TYPES[0])
+        return is_call and named.get(":path") not in grpc.METHODS
+
+    @property
     def is_open(self) -> bool:
         """Whether somebody may still want the answer."""
         return self.state is StreamState.OPEN
 
     @property
     def held(self) -> int:
-        """Bytes of the body in memory."""
-        return len(self._body)
+        """Bytes of the body in memory, also while the application has them."""
+        return self._held
 
     def receive(self, data: bytes, most: int) -> None:
         """These bytes are the next of the body; over `most` it is refused."""
@@ -85,16 +97,19 @@ class Stream:
             self.refuse(too_large(most))
         if self.fault is None:
             self._body += data
+            self._held += len(data)
         else:
             self.discarded += len(data)
 
     def input(self) -> io.RawIOBase | io.BytesIO:
         """The body, to be read by the application."""
-        return Refused(self.fault) if self.fault else io.BytesIO(bytes(self._body))
+        body, self._body = self._body, bytearray()
+        return Refused(self.fault) if self.fault else io.BytesIO(bytes(body))
 
     def release(self) -> None:
         """The application needs the body no more."""
         self._body.clear()
+        self._held = 0
 
     def refuse(self, fault: KindlingError) -> None:
         """Keep nothing of the body, and answer with `fault`. The first reason counts."""

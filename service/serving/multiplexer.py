@@ -7,7 +7,7 @@ arrived. So the requests of one connection are answered side by side, and an idl
 import logging
 import time
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from gunicorn.http2.errors import HTTP2StreamError
@@ -24,15 +24,37 @@ from service.serving.incoming import LARGEST_READ
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from service.serving.worker import Worker
+    from service.serving.connections import Connections
+    from service.serving.incoming import Limits
+    from service.settings import Settings
 
 logger = logging.getLogger("kindling")
+
+
+class Worker(Protocol):
+    """What it needs of the worker, which imports this file late."""
+
+    limits: "Limits"
+    settings: "Settings"
+    connections: "Connections"
+    alive: bool
+    # gunicorn's own, of which there are no types.
+    wsgi: Any
+    tpool: Any
+    method_queue: Any
+    handle_http2_request: Any
+
+    @property
+    def is_last_call(self) -> bool: ...
+    def wait(self, conn: Connection) -> None: ...
+    def close(self, conn: Connection) -> None: ...
+    def drop(self, conn: Connection) -> None: ...
 
 
 class Multiplexer:
     """Runs in the main loop of `worker`, except for `_answer`."""
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._connections: WeakSet[Connection] = WeakSet()
         self._swept_s = 0.0
@@ -113,6 +135,8 @@ class Multiplexer:
 
     def _answer(self, conn: Connection, stream: Stream) -> None:
         """In a thread."""
+        if not stream.is_open:
+            return  # the client has given up, for example because its deadline has passed
         try:
             request = HTTP2Request(stream, conn.cfg, conn.client)
             request.body = stream.input()
@@ -144,7 +168,7 @@ class Multiplexer:
             logger.error("unexpected error", exc_info=fault)
         if stream.is_stuck:
             conn.http2.give_up(stream)
-        elif stream.ended_s is None:
+        elif stream.ended_s is None and stream.is_open:
             conn.http2.reset(stream, ErrorCodes.INTERNAL_ERROR)
         self._write(conn)
 

@@ -1,13 +1,13 @@
 """HTTP in and out: the application and its routes.
 
-app.py          create_app(settings): the only place where objects are connected; the one error handler
+app.py          create_app(settings): the only place where objects are connected
 inference.py    routes: Open Inference Protocol v2, V1, image upload, health, metadata
 grpc.py         routes: gRPC, on the connections that speak HTTP/2
 events.py       routes: a CloudEvent in, the reply event out; what a broker gave up
 jobs.py         routes: jobs, and what turns a request into one (Prefer, Idempotency-Key)
 metrics.py      what is noted of every request, and GET /metrics
 exposition.py   the metrics as text for Prometheus
-faults.py       what the client is told about an error
+faults.py       what the client is told about an error; the one error handler
 body.py         the body of a request, within its limits
 keys.py         who may ask: keys and their rates
 cors.py         which pages of other origins a browser lets ask

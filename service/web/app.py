@@ -1,8 +1,8 @@
-"""create_app: the only place where objects are connected; the one error handler."""
+"""create_app: the only place where objects are connected."""
 
 from collections.abc import Callable
 
-from flask import Flask, Response, jsonify
+from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model.artifact import Artifact
@@ -13,7 +13,7 @@ from service.settings import Settings
 from service.telemetry import ledger
 from service.web import events, grpc, inference, metrics, page
 from service.web import jobs as job_routes
-from service.web.faults import describe
+from service.web.faults import answer_error
 
 
 def create_app(
@@ -48,16 +48,7 @@ def create_app(
     app.register_blueprint(page.routes)
     if settings.grpc:
         app.register_blueprint(grpc.routes)
-    app.register_error_handler(Exception, _answer_error)
+    app.register_error_handler(Exception, answer_error)
     jobs.resume()
     ledger.mark("app")
     return app
-
-
-def _answer_error(error: Exception) -> Response:
-    """Every error as `{"error": "..."}`."""
-    status, message, headers = describe(error)
-    response = jsonify(error=message)
-    response.status_code = status
-    response.headers.update(headers)
-    return response

@@ -1,10 +1,10 @@
-"""What the client is told about an error."""
+"""What the client is told about an error; the one error handler."""
 
 import json
 import logging
 from collections.abc import Mapping
 
-from flask import current_app
+from flask import Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from service.errors import EngineError, KindlingError
@@ -15,6 +15,15 @@ logger = logging.getLogger("kindling")
 # Bytes of the message as JSON. With its object around it, an error stays under 768 bytes, which are 1024 in base64: the
 # most that a dead letter sink keeps.
 MAX_ERROR_BYTES = 750
+
+
+def answer_error(error: Exception) -> Response:
+    """Every error as `{"error": "..."}`."""
+    status, message, headers = describe(error)
+    response = jsonify(error=message)
+    response.status_code = status
+    response.headers.update(headers)
+    return response
 
 
 def describe(error: Exception) -> tuple[int, str, Mapping[str, str]]:

@@ -17,11 +17,13 @@ from service.call import GRPC, Call, answer
 from service.errors import BadRequest, KindlingError, NotFound
 from service.web import inference
 from service.web.body import inflated, read_body
-from service.web.faults import describe
+from service.web.faults import answer_error, describe
 
 routes = Blueprint("grpc", __name__)
 
 INFERENCE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
+TYPES = ("application/grpc", "application/grpc+proto")
+TRAILERS = "gunicorn.http2.send_trailers"
 OK, UNKNOWN, UNIMPLEMENTED = 0, 2, 12
 STATUSES = {
     400: 3,  # INVALID_ARGUMENT
@@ -42,6 +44,12 @@ _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNIT_MS = {"H": 3.6e6, "M": 6e4, "S": 1e3, "m": 1.0, "u": 1e-3, "n": 1e-6}
 
 
+class NoGrpc(KindlingError):
+    """Not a gRPC call."""
+
+    status = 415
+
+
 class Unimplemented(KindlingError):
     """There is no such method."""
 
@@ -52,17 +60,22 @@ class Unimplemented(KindlingError):
 @routes.post(f"/{HEALTH}/<method>")
 def call(method: str) -> Response:
     """One call of a method."""
-    service = request.path.split("/")[-2]
-    run = METHODS.get((service, method))
+    if not _is_grpc():
+        raise NoGrpc(f"wanted a gRPC call: HTTP/2 and application/grpc; Content-Type is {request.mimetype!r}")
+    run = METHODS.get(request.path)
     if run is None:
-        raise Unimplemented(f"no method {method!r} in {service}")
+        raise Unimplemented(f"no method {method!r} in {request.path.split('/')[1]}")
+    # One route has all methods; the metrics tell them apart.
+    g.route = request.path
     g.timing.limit_ms = _timeout_ms()
     return _response(run(_message()), OK)
 
 
 @routes.errorhandler(Exception)
 def _refuse(error: Exception) -> Response:
-    """The error as gRPC's status and message; HTTP's status is 200."""
+    """The error as gRPC's status and message, with 200 as HTTP's; what is no gRPC call gets JSON like everybody."""
+    if not _is_grpc():
+        return answer_error(error)
     status, message, headers = describe(error)
     g.status = status
     response = _response(None, STATUSES.get(status, UNKNOWN), message)
@@ -70,26 +83,21 @@ def _refuse(error: Exception) -> Response:
     return response
 
 
+def _is_grpc() -> bool:
+    return TRAILERS in request.environ and request.mimetype in TYPES
+
+
 def _response(message: bytes | None, status: int, reason: str = "") -> Response:
-    send_trailers = request.environ.get("gunicorn.http2.send_trailers")
     trailers = [("grpc-status", str(status))]
     if reason:
         trailers.append(("grpc-message", quote(reason, safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~")))
+    request.environ[TRAILERS](trailers)
     body = b"" if message is None else struct.pack(">BI", 0, len(message)) + message
-    response = Response(body, content_type="application/grpc")
-    if send_trailers:
-        send_trailers(trailers)
-    else:
-        response.headers.update(trailers)
-    return response
+    return Response(body, content_type=TYPES[0], headers={"grpc-accept-encoding": "identity, gzip, deflate"})
 
 
 def _message() -> bytes:
     """The message of the request."""
-    if "gunicorn.http2.send_trailers" not in request.environ:
-        raise BadRequest("gRPC needs HTTP/2")
-    if request.mimetype not in ("application/grpc", "application/grpc+proto"):
-        raise BadRequest(f"Content-Type is {request.mimetype!r}: wanted application/grpc")
     body = read_body()
     if len(body) < 5 or len(body) != 5 + int.from_bytes(body[1:5], "big") or body[0] > 1:
         raise BadRequest("the body is not one message behind its length")
@@ -130,7 +138,11 @@ def _server_ready(_: bytes) -> bytes:
 
 
 def _model_ready(body: bytes) -> bytes:
-    _asked("ModelReadyRequest", body)
+    """Of an unknown model, false: Triton says so, and its client asks that way whether there is such a model."""
+    try:
+        _asked("ModelReadyRequest", body)
+    except NotFound:
+        return _encoded("ModelReadyResponse", ready=False)
     return _encoded("ModelReadyResponse", ready=current_app.extensions["runtime"].is_ready)
 
 
@@ -155,12 +167,13 @@ def _encoded(name: str, /, **fields: Any) -> bytes:
     return encoded
 
 
-METHODS: dict[tuple[str, str], Callable[[bytes], bytes]] = {
-    (INFERENCE, "ServerLive"): lambda _: _encoded("ServerLiveResponse", live=True),
-    (INFERENCE, "ServerReady"): _server_ready,
-    (INFERENCE, "ModelReady"): _model_ready,
-    (INFERENCE, "ServerMetadata"): lambda _: _encoded("ServerMetadataResponse", **_json(inference.server_metadata())),
-    (INFERENCE, "ModelMetadata"): _model_metadata,
-    (INFERENCE, "ModelInfer"): _model_infer,
-    (HEALTH, "Check"): _health,
+METHODS: dict[str, Callable[[bytes], bytes]] = {
+    f"/{INFERENCE}/ServerLive": lambda _: _encoded("ServerLiveResponse", live=True),
+    f"/{INFERENCE}/ServerReady": _server_ready,
+    f"/{INFERENCE}/ModelReady": _model_ready,
+    f"/{INFERENCE}/ServerMetadata": lambda _: _encoded("ServerMetadataResponse", **_json(inference.server_metadata())),
+    f"/{INFERENCE}/ModelMetadata": _model_metadata,
+    f"/{INFERENCE}/ModelInfer": _model_infer,
+    f"/{HEALTH}/Check": _health,
 }
+"""Path -> what makes the message of the answer from that of the request."""

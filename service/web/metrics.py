@@ -45,7 +45,7 @@ def _begin() -> None:
 
 def _finish(response: Response) -> Response:
     timing: Timing = g.timing
-    route = request.url_rule.rule if request.url_rule else "none"
+    route = g.get("route") or (request.url_rule.rule if request.url_rule else "none")
     current_app.extensions["requests"].finish(timing, route, g.get("status", response.status_code))
     if "run" in timing.phases_ms:
         response.headers["Server-Timing"] = server_timing(timing)

@@ -1,4 +1,4 @@
-"""What jobs and events need is imported when the first of them comes, never on the way to readiness."""
+"""What jobs, events and gRPC need is imported when the first of them comes, never on the way to readiness."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from tests.project.test_imports import _modules
 from tests.support.serving import HOST, free_port
 
-LIBRARIES = {"sqlalchemy", "psycopg", "sqlite3", "cloudevents", "botocore"}
+LIBRARIES = {"sqlalchemy", "psycopg", "sqlite3", "cloudevents", "botocore", "h2", "hpack", "google.protobuf"}
 WATCH = """
 import io, sys
 from PIL import Image
@@ -16,7 +16,7 @@ app, early = None, set()
 
 def watch(event, args):
     if event == "import" and (app is None or not app.extensions["runtime"].is_ready):
-        early.add(args[0].partition(".")[0])
+        early.update((args[0], args[0].partition(".")[0]))
 
 sys.addaudithook(watch)
 from service import __main__

@@ -42,6 +42,7 @@ def test_importing_the_service_leaves_torch_and_numpy_out() -> None:
     assert "service.web.app" in modules
     assert not modules & {"torch", "torchvision", "numpy", "onnxruntime"}
     assert not modules & {"service.cloud", "awslambdaric", "apig_wsgi", "functions_framework"}
+    assert not modules & {"h2", "hpack", "google.protobuf"}
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from grpc import StatusCode
 
 from service.settings import Settings
-from service.web import events, inference, metrics, page
+from service.web import events, grpc, inference, metrics, page
 from service.web import jobs as job_routes
 from tests.conftest import Serve
 from tests.support.pictures import png
 from tests.support.serving import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+CODES = {each.value[0]: each.name for each in StatusCode}
 VERSIONED = "/v2/models/NAME/versions/1"
 
 
@@ -52,7 +54,8 @@ def _endpoints() -> Iterator[tuple[str, str]]:
 
 def test_the_endpoints_table_is_that_of_the_routes() -> None:
     documented = [row[0] for row in _rows("endpoint", "answer")]
-    assert sorted(documented) == sorted({f"`{method} {path}`" for method, path in _endpoints()})
+    calls = {f"`gRPC {path.removeprefix('/')}`" for path in grpc.METHODS}
+    assert sorted(documented) == sorted({f"`{method} {path}`" for method, path in _endpoints()} | calls)
 
 
 def test_every_model_route_has_its_versioned_twin() -> None:
@@ -62,7 +65,13 @@ def test_every_model_route_has_its_versioned_twin() -> None:
     assert {f"/versions/1{path}" for path in model if not path.startswith("/versions")} <= model
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 405, 408, 409, 413, 422, 429, 431, 500, 503, 504])
+def test_the_table_of_grpcs_codes_is_that_of_the_errors() -> None:
+    documented = {status: code for code, statuses in _rows("code of gRPC", "status") for status in statuses.split(", ")}
+    wanted = {str(status): f"`{CODES[code]}`" for status, code in grpc.STATUSES.items()}
+    assert documented == wanted | {"200": "`OK`"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504])
 def test_the_errors_table_has_every_status(status: int) -> None:
     assert str(status) in {row[0] for row in _rows("status", "when")}
 

@@ -27,7 +27,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
 def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
     wanted: dict[str, Any] = {
-        "model_dir": Path("elsewhere"), "host": "0.0.0.0", "port": 65535, "request_threads": 7, "runners": 3,
+        "model_dir": Path("elsewhere"), "host": "0.0.0.0", "port": 65535, "grpc": False, "request_threads": 7, "runners": 3,
         "run_threads": 2, "max_batch_size": 8, "max_queue_delay_ms": 2.5, "max_queue_size": 11,
         "request_timeout_ms": 1500.0, "graceful_timeout_s": 9, "body_timeout_s": 8, "max_body_bytes": 1000,
         "max_buffered_bytes": 5000, "max_header_bytes": 600, "trust_forwarded_prefix": True, "max_request_items": 5,
