@@ -14,7 +14,7 @@ from gunicorn.http2.errors import HTTP2StreamError
 from gunicorn.http2.request import HTTP2Request
 from h2.errors import ErrorCodes
 
-from service.errors import KindlingError, NotReady, QueueFull, RequestTimeout
+from service.errors import KindlingError, NotReady, QueueFull, RequestError, RequestTimeout
 from service.serving import refusal
 from service.serving.connections import Connection, State
 from service.serving.http2 import Http2
@@ -22,6 +22,7 @@ from service.serving.http2_stream import Stream
 from service.serving.incoming import LARGEST_READ
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from concurrent.futures import Future
 
     from service.serving.connections import Connections
@@ -46,6 +47,7 @@ class Worker(Protocol):
 
     @property
     def is_last_call(self) -> bool: ...
+    def refusal(self, headers: "Iterable[tuple[str, str]]") -> RequestError | None: ...
     def wait(self, conn: Connection) -> None: ...
     def close(self, conn: Connection) -> None: ...
     def drop(self, conn: Connection) -> None: ...
