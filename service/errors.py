@@ -5,12 +5,14 @@ KindlingError
 │   ├── BadRequest          400  the body cannot be decoded
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
+│   ├── NoGrpc              415  no gRPC call, although its path is that of one
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
 ├── RequestTimeout          408  the request did not arrive in time: the sender is too slow
 ├── Conflict                409  the same request is being computed elsewhere: ask again
 │   └── Cancelled           409  the job was cancelled: nobody wants its result any more
 ├── QueueFull               429  more requests wait than can be answered in time
 ├── EngineError             500  the model failed on an input that passed every check
+├── Unimplemented           501  no such method of gRPC
 ├── NotReady                503  the model is not loaded, or the process is stopping
 └── DeadlineExceeded        504  the answer would have come too late
 """
@@ -42,6 +44,12 @@ class ContentTooLarge(RequestError):
     """The body is over its limit."""
 
     status = 413
+
+
+class NoGrpc(RequestError):
+    """No gRPC call, although its path is that of one."""
+
+    status = 415
 
 
 class Unprocessable(RequestError):
@@ -81,6 +89,12 @@ class QueueFull(KindlingError):
 
 class EngineError(KindlingError):
     """The model failed on an input that passed every check."""
+
+
+class Unimplemented(KindlingError):
+    """No such method of gRPC."""
+
+    status = 501
 
 
 class NotReady(KindlingError):
