@@ -6,6 +6,7 @@ KindlingError
 │   ├── Unauthorized        401  no key, or a wrong one
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
+│   ├── NoGrpc              415  no gRPC call, although its path is that of one
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
 ├── RequestTimeout          408  the request did not arrive in time: the sender is too slow
 ├── Conflict                409  the same request is being computed elsewhere: ask again
@@ -13,6 +14,7 @@ KindlingError
 ├── QueueFull               429  more requests wait than can be answered in time
 │   └── OverRate            429  the caller has sent more than the rate of its key
 ├── EngineError             500  the model failed on an input that passed every check
+├── Unimplemented           501  no such method of gRPC
 ├── NotReady                503  the model is not loaded, or the process is stopping
 └── DeadlineExceeded        504  the answer would have come too late
 """
@@ -64,6 +66,12 @@ class ContentTooLarge(RequestError):
     status = 413
 
 
+class NoGrpc(RequestError):
+    """No gRPC call, although its path is that of one."""
+
+    status = 415
+
+
 class Unprocessable(RequestError):
     """Decoded, but wrong: shape, datatype, not an image."""
 
@@ -109,6 +117,12 @@ class OverRate(QueueFull):
 
 class EngineError(KindlingError):
     """The model failed on an input that passed every check."""
+
+
+class Unimplemented(KindlingError):
+    """No such method of gRPC."""
+
+    status = 501
 
 
 class NotReady(KindlingError):

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, current_app, g, request
 
 from service import protocol
 from service.call import GRPC, Call, answer
-from service.errors import BadRequest, KindlingError, NotFound
+from service.errors import BadRequest, NoGrpc, NotFound, Unimplemented
 from service.web import inference
 from service.web.body import inflated, read_body
 from service.web.faults import answer_error, describe
@@ -42,18 +42,6 @@ STATUSES = {
 """The status of HTTP that an error has -> that of gRPC (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md)."""
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNIT_MS = {"H": 3.6e6, "M": 6e4, "S": 1e3, "m": 1.0, "u": 1e-3, "n": 1e-6}
-
-
-class NoGrpc(KindlingError):
-    """Not a gRPC call."""
-
-    status = 415
-
-
-class Unimplemented(KindlingError):
-    """There is no such method."""
-
-    status = 501
 
 
 @routes.post(f"/{INFERENCE}/<method>")

@@ -40,7 +40,9 @@ FAILURES: dict[str, Exception] = {
     "bad": errors.BadRequest("that is not JSON"),
     "unknown-model": errors.NotFound("no such model"),
     "large": errors.ContentTooLarge("too much"),
+    "no-grpc": errors.NoGrpc("wanted a gRPC call"),
     "wrong": errors.Unprocessable("wrong shape"),
+    "unimplemented": errors.Unimplemented("no such method"),
     "slow": errors.RequestTimeout("not received in time"),
     "conflict": errors.Conflict("ask again"),
     "cancelled": errors.Cancelled("the job was cancelled"),
@@ -55,7 +57,9 @@ ANSWERS = {
     "bad": (400, "that is not JSON"),
     "unknown-model": (404, "no such model"),
     "large": (413, "too much"),
+    "no-grpc": (415, "wanted a gRPC call"),
     "wrong": (422, "wrong shape"),
+    "unimplemented": (501, "no such method"),
     "slow": (408, "not received in time"),
     "conflict": (409, "ask again"),
     "cancelled": (409, "the job was cancelled"),
@@ -100,8 +104,8 @@ def test_every_error_of_the_tree_is_tested_here() -> None:
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
-    for kind in (errors.BadRequest, errors.NotFound, errors.ContentTooLarge, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
-                 errors.EngineError, errors.NotReady, errors.DeadlineExceeded):  # fmt: skip
+    for kind in (errors.BadRequest, errors.NotFound, errors.ContentTooLarge, errors.NoGrpc, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
+                 errors.EngineError, errors.Unimplemented, errors.NotReady, errors.DeadlineExceeded):  # fmt: skip
         (line,) = (line for line in str(errors.__doc__).splitlines() if f"── {kind.__name__} " in line)
         assert f" {kind.status}  " in line
 

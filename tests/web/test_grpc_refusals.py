@@ -142,11 +142,15 @@ def test_what_is_no_call_gets_json(tiny_server: Server) -> None:
     assert tiny_server.call("GET", INFER).status == 405
 
 
-KINDS = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.KindlingError)]
+KINDS = [
+    each
+    for _, each in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(each, errors.KindlingError) and each is not errors.NoGrpc
+]
 CODES = {
     400: StatusCode.INVALID_ARGUMENT, 404: StatusCode.NOT_FOUND, 408: StatusCode.CANCELLED, 409: StatusCode.ABORTED,
     413: StatusCode.RESOURCE_EXHAUSTED, 422: StatusCode.INVALID_ARGUMENT, 429: StatusCode.RESOURCE_EXHAUSTED,
-    500: StatusCode.INTERNAL, 503: StatusCode.UNAVAILABLE, 504: StatusCode.DEADLINE_EXCEEDED,
+    500: StatusCode.INTERNAL, 501: StatusCode.UNIMPLEMENTED, 503: StatusCode.UNAVAILABLE, 504: StatusCode.DEADLINE_EXCEEDED,
 }  # fmt: skip
 
 
