@@ -3,6 +3,7 @@
 KindlingError
 ├── RequestError            the sender's fault: the same request fails again
 │   ├── BadRequest          400  the body cannot be decoded
+│   ├── Forbidden           403  never done, whoever asks
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
 │   └── Unprocessable       422  decoded, but wrong: shape, datatype, not an image
@@ -36,6 +37,12 @@ class NotFound(RequestError):
     """No such model."""
 
     status = 404
+
+
+class Forbidden(RequestError):
+    """This service never does that, whoever asks."""
+
+    status = 403
 
 
 class ContentTooLarge(RequestError):

@@ -21,6 +21,10 @@ from service.protocol.fields import Fields, decode_json
 from service.protocol.lists import elements, encode_values, to_json
 from service.protocol.tensor import MAX_DIMENSIONS, MAX_SIZE, Tensor
 
+VERSION = "1"
+"""Of every model."""
+PLATFORMS = {"aoti": "pytorch_aotinductor", "onnx": "onnxruntime_onnx"}
+"""By engine."""
 MAX_REQUEST_ID_CHARS = 256
 FORM = '{"inputs": [...]}'
 
@@ -86,7 +90,7 @@ def encode_infer(artifact: Artifact, request: InferRequest, outputs: dict[str, T
         else:
             entry["data"] = to_json(tensor)
         described.append(entry)
-    answer: dict[str, Any] = {"model_name": artifact.name, "model_version": "1", "outputs": described}
+    answer: dict[str, Any] = {"model_name": artifact.name, "model_version": VERSION, "outputs": described}
     if request.id:
         answer["id"] = request.id
     header = json.dumps(answer, separators=(",", ":")).encode()

@@ -6,6 +6,7 @@ events.py       routes: a CloudEvent in, the reply event out; what a broker gave
 jobs.py         routes: jobs, and what turns a request into one (Prefer, Idempotency-Key)
 metrics.py      what is noted of every request, and GET /metrics
 exposition.py   the metrics as text for Prometheus
+triton.py       routes: Triton's extensions, model configuration, statistics and repository
 body.py         the body of a request, within its limits
 form.py         the files of a form
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from service.late import files_of
 
 if TYPE_CHECKING:
-    from service.web import app, body, events, exposition, form, inference, jobs, metrics
+    from service.web import app, body, events, exposition, form, inference, jobs, metrics, triton
 
-__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "metrics"]
+__all__ = ["app", "body", "events", "exposition", "form", "inference", "jobs", "metrics", "triton"]
 __getattr__ = files_of(__name__)

@@ -15,7 +15,7 @@ from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
-from service.web import events, inference, metrics
+from service.web import events, inference, metrics, triton
 from service.web import jobs as job_routes
 from service.web.body import discard_body, too_large
 
@@ -49,6 +49,7 @@ def create_app(
     app.register_blueprint(events.routes)
     app.register_blueprint(job_routes.routes)
     app.register_blueprint(metrics.routes)
+    app.register_blueprint(triton.routes)
     app.register_error_handler(Exception, _answer_error)
     jobs.resume()
     ledger.mark("app")

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from service.settings import Settings
-from service.web import events, inference, metrics
+from service.web import events, inference, metrics, triton
 from service.web import jobs as job_routes
 from tests.conftest import Serve
 from tests.support.pictures import png
@@ -36,7 +36,7 @@ def test_the_settings_table_is_that_of_the_settings() -> None:
 
 def _app() -> Flask:
     app = Flask("routes", static_folder=None)
-    for each in (events, inference, job_routes, metrics):
+    for each in (events, inference, job_routes, metrics, triton):
         app.register_blueprint(each.routes)
     return app
 
@@ -62,7 +62,7 @@ def test_every_model_route_has_its_versioned_twin() -> None:
     assert {f"/versions/1{path}" for path in model if not path.startswith("/versions")} <= model
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 408, 409, 413, 422, 429, 431, 500, 503, 504])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 408, 409, 413, 422, 429, 431, 500, 503, 504])
 def test_the_errors_table_has_every_status(status: int) -> None:
     assert str(status) in {row[0] for row in _rows("status", "when")}
 

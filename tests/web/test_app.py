@@ -38,6 +38,7 @@ def client(app: Flask) -> FlaskClient:
 
 FAILURES: dict[str, Exception] = {
     "bad": errors.BadRequest("that is not JSON"),
+    "forbidden": errors.Forbidden("never done"),
     "unknown-model": errors.NotFound("no such model"),
     "large": errors.ContentTooLarge("too much"),
     "wrong": errors.Unprocessable("wrong shape"),
@@ -53,6 +54,7 @@ FAILURES: dict[str, Exception] = {
 }
 ANSWERS = {
     "bad": (400, "that is not JSON"),
+    "forbidden": (403, "never done"),
     "unknown-model": (404, "no such model"),
     "large": (413, "too much"),
     "wrong": (422, "wrong shape"),
@@ -100,7 +102,7 @@ def test_every_error_of_the_tree_is_tested_here() -> None:
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
-    for kind in (errors.BadRequest, errors.NotFound, errors.ContentTooLarge, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
+    for kind in (errors.BadRequest, errors.Forbidden, errors.NotFound, errors.ContentTooLarge, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
                  errors.EngineError, errors.NotReady, errors.DeadlineExceeded):  # fmt: skip
         (line,) = (line for line in str(errors.__doc__).splitlines() if f"── {kind.__name__} " in line)
         assert f" {kind.status}  " in line
