@@ -6,6 +6,7 @@ from gunicorn.http import errors as http
 
 from service.errors import KindlingError, QueueFull
 from service.web.app import cut
+from service.web.metrics import REQUEST_ID, new_request_id
 
 REASONS = {
     400: "Bad Request",
@@ -49,5 +50,6 @@ def response(fault: BaseException) -> bytes:
     head = [f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}", "Connection: close", "Content-Type: application/json"]
     if isinstance(fault, QueueFull):
         head.append(f"Retry-After: {fault.retry_after_s}")
+    head.append(f"{REQUEST_ID}: {new_request_id()}")
     head.append(f"Content-Length: {len(body)}\r\n\r\n")
     return "\r\n".join(head).encode() + body

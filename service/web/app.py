@@ -4,8 +4,9 @@ import json
 import logging
 from collections.abc import Callable
 
-from flask import Flask, Response, current_app, jsonify
+from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from model.artifact import Artifact
@@ -15,7 +16,7 @@ from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
-from service.web import events, inference, metrics, triton
+from service.web import events, inference, metrics, robots, triton
 from service.web import jobs as job_routes
 from service.web.body import discard_body, too_large
 
@@ -24,6 +25,9 @@ logger = logging.getLogger("kindling")
 # Bytes of the message as JSON. With its object around it, an error stays under 768 bytes, which are 1024 in base64: the
 # most that a dead letter sink keeps.
 MAX_ERROR_BYTES = 750
+PROBLEM = "application/problem+json"
+# What problem details have around the message, with the longest of all titles ("Request Header Fields Too Large").
+MAX_PROBLEM_FRAME_BYTES = 110
 
 
 def create_app(
@@ -50,6 +54,7 @@ def create_app(
     app.register_blueprint(job_routes.routes)
     app.register_blueprint(metrics.routes)
     app.register_blueprint(triton.routes)
+    app.register_blueprint(robots.routes)
     app.register_error_handler(Exception, _answer_error)
     jobs.resume()
     ledger.mark("app")
@@ -65,7 +70,7 @@ def _answer_error(error: Exception) -> Response:
         if isinstance(error, QueueFull):
             headers["Retry-After"] = str(error.retry_after_s)
         if isinstance(error, EngineError):
-            logger.error("the model failed", exc_info=error)
+            logger.error("the model failed (request %s)", metrics.request_id(), exc_info=error)
             message = "the model failed on this input"
     elif isinstance(error, HTTPException):
         status, message = error.code or 500, error.description or error.name
@@ -73,17 +78,32 @@ def _answer_error(error: Exception) -> Response:
             message = str(too_large(current_app.config["MAX_CONTENT_LENGTH"]))
         headers = {key: value for key, value in error.get_headers() if key == "Allow"}
     else:
-        logger.error("unexpected error", exc_info=error)
+        logger.error("unexpected error (request %s)", metrics.request_id(), exc_info=error)
         status, message = 500, "internal error"
-    response = jsonify(error=cut(message))
+    response = _problem(status, message) if _wants_problem() else jsonify(error=cut(message))
     response.status_code = status
     response.headers.update(headers)
     return response
 
 
-def cut(message: str) -> str:
+def _wants_problem() -> bool:
+    """Whether the client's Accept names problem details (RFC 9457), beside whatever else."""
+    accepted = request.headers.get("Accept", "")
+    return PROBLEM in accepted and any(kind == PROBLEM and quality > 0 for kind, quality in request.accept_mimetypes)
+
+
+def _problem(status: int, message: str) -> Response:
+    """The error as problem details; `error` is there too, for who reads it everywhere."""
+    title = HTTP_STATUS_CODES.get(status, "Error")
+    message = cut(message, (MAX_ERROR_BYTES - MAX_PROBLEM_FRAME_BYTES) // 2)
+    response = jsonify(type="about:blank", title=title, status=status, detail=message, error=message)
+    response.content_type = PROBLEM
+    return response
+
+
+def cut(message: str, limit: int = MAX_ERROR_BYTES) -> str:
     """As much of the text's beginning as fits the limit once JSON has escaped it."""
-    message = message[:MAX_ERROR_BYTES]
-    while len(json.dumps(message)) > MAX_ERROR_BYTES:
+    message = message[:limit]
+    while len(json.dumps(message)) > limit:
         message = message[: len(message) * 9 // 10]
     return message

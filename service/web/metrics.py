@@ -1,6 +1,7 @@
-"""What is noted of every request (Server-Timing, counters, the first answer in the log), and `GET /metrics`."""
+"""What is noted of every request (its id, Server-Timing, counters, log lines), and `GET /metrics`."""
 
 import logging
+import os
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 
@@ -10,6 +11,9 @@ from service.telemetry import Requests, Timing, ledger
 logger = logging.getLogger("kindling")
 
 routes = Blueprint("metrics", __name__)
+
+REQUEST_ID = "X-Request-Id"
+MAX_REQUEST_ID_CHARS = 128
 
 
 def observe(app: Flask) -> None:
@@ -39,6 +43,29 @@ def server_timing(timing: Timing) -> str:
     return ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in phases.items())
 
 
+def request_id() -> str:
+    """The id of the request that is being answered: the sender's, if it is usable, otherwise a new one."""
+    if "request_id" not in g:
+        given = request.headers.get(REQUEST_ID, "")
+        g.request_id = given if _is_usable(given) else new_request_id()
+    return str(g.request_id)
+
+
+def new_request_id() -> str:
+    """As a UUID has it, 128 random bits; but its module would have to be imported."""
+    return os.urandom(16).hex()
+
+
+def _is_usable(given: str) -> bool:
+    """Whether it can stand in a header and in a line of the log as it is."""
+    return (
+        0 < len(given) <= MAX_REQUEST_ID_CHARS
+        and given.isascii()
+        and given.isprintable()
+        and not set(given) & set(" \"'")
+    )
+
+
 def _begin() -> None:
     g.timing = current_app.extensions["requests"].begin()
 
@@ -51,4 +78,7 @@ def _finish(response: Response) -> Response:
         response.headers["Server-Timing"] = server_timing(timing)
         if ledger.mark_answer(timing.total_ms):
             logger.info("first answer; %s", ledger)
+    response.headers[REQUEST_ID] = request_id()
+    if (form := current_app.extensions["settings"].access_log) != "off":
+        web.access.note(form, timing, response, request_id())
     return response

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from service.settings import Settings
-from service.web import events, inference, metrics, triton
+from service.web import events, inference, metrics, robots, triton
 from service.web import jobs as job_routes
 from tests.conftest import Serve
 from tests.support.pictures import png
@@ -36,7 +36,7 @@ def test_the_settings_table_is_that_of_the_settings() -> None:
 
 def _app() -> Flask:
     app = Flask("routes", static_folder=None)
-    for each in (events, inference, job_routes, metrics, triton):
+    for each in (events, inference, job_routes, metrics, robots, triton):
         app.register_blueprint(each.routes)
     return app
 

@@ -89,7 +89,7 @@ def test_every_error_has_its_status_and_one_form(client: FlaskClient, name: str)
     answer = client.get(f"/fail/{name}")
     _assert_error(answer, *ANSWERS[name])
     assert answer.headers.get("Retry-After") == ("3" if name == "full" else None)
-    assert set(answer.headers.keys()) <= {"Content-Type", "Content-Length", "Retry-After"}
+    assert set(answer.headers.keys()) <= {"Content-Type", "Content-Length", "Retry-After", "X-Request-Id"}
 
 
 def test_every_error_of_the_tree_is_tested_here() -> None:

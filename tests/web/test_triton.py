@@ -223,7 +223,7 @@ class _Loading(Runtime):
         self._fault = ""
 
     def wait_until_ready(self, timeout_s: float | None) -> None:
-        raise NotReady("the model is still loading")
+        raise NotReady(f"the model is not ready within {timeout_s} s")
 
 
 def test_the_repository_tells_that_the_model_is_still_loading(tiny_onnx: Path) -> None:
