@@ -22,7 +22,7 @@ REPORT = re.compile(r"Request concurrency: (\d+)\n(.*?)(?:\n\n|\Z)", re.DOTALL)
 SOON = ("--measurement-mode", "count_windows", "--measurement-request-count", "10", "--stability-percentage", "999")
 
 
-class MissingError(Exception):
+class MissingError(RuntimeError):
     """It cannot be had here; the message says why."""
 
 
@@ -53,12 +53,13 @@ class PerfAnalyzer:
         """Its report on the model of the server at `address`, `host:port`.
 
         Raises:
-            AssertionError: it did not end well; with what it said.
+            RuntimeError: it did not end well; with what it said.
         """
         table = scratch / "perf_analyzer.csv"
         command = ["-m", model, "-u", address, "-f", str(table), "--verbose-csv", *options]
         done = self.call(command, RUN_S)
-        assert done.returncode == 0, done.stdout + done.stderr
+        if done.returncode:
+            raise RuntimeError(f"perf_analyzer failed: {done.stdout}{done.stderr}")
         with table.open(newline="") as file:
             return Report(done.stdout, list(csv.DictReader(file)))
 
