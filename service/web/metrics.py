@@ -37,8 +37,11 @@ def server_timing(timing: Timing) -> str:
     if timing.is_cold:
         spans = {f"cold-{phase}": ms for phase, ms in ledger.spans_ms().items() if phase not in ("request", "answer")}
         came_ms = ledger.now_ms() - timing.total_ms
-        # A request may have come before readiness, and may even be answered a moment before readiness is noted.
-        phases = {**spans, "cold-request": max(0.0, came_ms - ledger.marks_ms.get("ready", came_ms)), **phases}
+        # A request may have come before readiness, and may even be answered a moment before readiness is noted. On a busy
+        # machine the application is there after the model.
+        marks_ms = ledger.marks_ms
+        begun_ms = max(marks_ms["ready"], marks_ms.get("app", 0.0)) if "ready" in marks_ms else came_ms
+        phases = {**spans, "cold-request": max(0.0, came_ms - begun_ms), **phases}
     phases["total"] = timing.total_ms
     return ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in phases.items())
 
