@@ -46,7 +46,8 @@ def answer(call: Call, runtime: Runtime, settings: Settings, timing: Timing) -> 
     Raises:
         KindlingError: why there is none.
     """
-    return {IMAGE: _image, V2: _v2, V1: _v1, GRPC: _grpc}[call.protocol](call, runtime, settings, timing)
+    with timing.inference():
+        return {IMAGE: _image, V2: _v2, V1: _v1, GRPC: _grpc}[call.protocol](call, runtime, settings, timing)
 
 
 def _image(call: Call, runtime: Runtime, _: Settings, timing: Timing) -> Result:

@@ -4,6 +4,7 @@ KindlingError
 ├── RequestError            the sender's fault: the same request fails again
 │   ├── BadRequest          400  the body cannot be decoded
 │   ├── Unauthorized        401  no key, or a wrong one
+│   ├── Forbidden           403  never done, whoever asks
 │   ├── NotFound            404  no such model
 │   ├── ContentTooLarge     413  the body is over its limit
 │   ├── NoGrpc              415  no gRPC call, although its path is that of one
@@ -58,6 +59,12 @@ class NotFound(RequestError):
     """No such model."""
 
     status = 404
+
+
+class Forbidden(RequestError):
+    """This service never does that, whoever asks."""
+
+    status = 403
 
 
 class ContentTooLarge(RequestError):

@@ -81,6 +81,13 @@ def is_of_s3(url: str) -> bool:
     return url.startswith("s3://") and usable and _BUCKET.fullmatch(bucket) is not None
 
 
+def access_log(text: str) -> str:
+    """How the access log is written."""
+    if text not in ("off", "text", "json"):
+        raise ValueError("off, text or json")
+    return text
+
+
 def is_url(text: str) -> bool:
     """Whether it is an address by HTTP."""
     try:

@@ -146,6 +146,11 @@ class Settings:
         None, "folder of libonnxruntime.so; unset: beside the installed onnxruntime"
     )
     log_level: str = _setting("info", "debug, info, warning or error")
+    access_log: str = _setting(
+        "off",
+        "a line in the log for each request: `off`, `text` or `json`; without the query and without bodies",
+        read=reading.access_log,
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -70,12 +70,27 @@ class Ledger:
         return sorted(self.marks_ms.items(), key=lambda mark: mark[1])
 
 
+class Inference:
+    """One call of the model, as it ended: the time that it took, that of each phase, and the items that it answered."""
+
+    # Not a dataclass: making one takes 0.5 ms at every start (python -X importtime).
+    __slots__ = ("is_answered", "items", "phases_ms", "seconds")
+
+    def __init__(self, *, is_answered: bool, seconds: float, phases_ms: dict[str, float], items: int) -> None:
+        self.is_answered = is_answered
+        self.seconds = seconds
+        self.phases_ms = phases_ms
+        self.items = items
+
+
 class Timing:
     """How long the phases of one request took, in milliseconds, in their order. Belongs to the request's thread."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
+        self.items = 0  # that the model has answered
+        self.inferences: list[Inference] = []  # one, or one for each event of a batch
         self.inflated_bytes = 0
         self.limit_ms = float("inf")
         """How long the client waits, if it says so."""
@@ -99,6 +114,52 @@ class Timing:
             yield
         finally:
             self.add(name, time.perf_counter() - began)
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """What happens inside is one call of the model, for the statistics."""
+        began, phases_ms, items, is_answered = time.perf_counter(), dict(self.phases_ms), self.items, False
+        try:
+            yield
+            is_answered = True
+        finally:
+            spent_ms = {phase: ms - phases_ms.get(phase, 0.0) for phase, ms in self.phases_ms.items()}
+            seconds = time.perf_counter() - began
+            ended = Inference(is_answered=is_answered, seconds=seconds, phases_ms=spent_ms, items=self.items - items)
+            self.inferences.append(ended)
+
+
+class Duration:
+    """How often something happened, and how long all of it took. Callers hold the lock."""
+
+    __slots__ = ("count", "ns")
+
+    def __init__(self) -> None:
+        self.count = self.ns = 0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.ns += round(seconds * 1e9)
+
+
+class Inferences:
+    """All calls of the model in this process: the failed ones, the answered ones, and these phase by phase. Callers hold the lock."""
+
+    def __init__(self) -> None:
+        self.answered, self.failed = Duration(), Duration()
+        self.phases: defaultdict[str, Duration] = defaultdict(Duration)
+        self.items = 0  # of the answered ones
+        self.last_unix_s = 0.0
+
+    def add(self, ended: Inference) -> None:
+        self.last_unix_s = time.time()
+        if not ended.is_answered:
+            self.failed.add(ended.seconds)
+            return
+        self.answered.add(ended.seconds)
+        self.items += ended.items
+        for phase, ms in ended.phases_ms.items():
+            self.phases[phase].add(ms / 1e3)
 
 
 class Histogram:
@@ -126,6 +187,7 @@ class Requests:
         self.by_key: Counter[tuple[str, int]] = Counter()  # by (name of the key, status)
         self.durations: defaultdict[str, Histogram] = defaultdict(Histogram)  # by route
         self.phases: defaultdict[str, Histogram] = defaultdict(Histogram)  # by phase
+        self.inferences = Inferences()
 
     def begin(self) -> Timing:
         """A request has come."""
@@ -161,6 +223,8 @@ class Requests:
             self.durations[route].observe(timing.total_ms / 1e3)
             for phase, ms in timing.phases_ms.items():
                 self.phases[phase].observe(ms / 1e3)
+            for each in timing.inferences:
+                self.inferences.add(each)
 
 
 def _process_started_s() -> float:

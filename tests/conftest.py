@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import perf_analyzer as analyzers
 from tests.support import pgbouncer as bouncers
 from tests.support import postgresql as postgres
 from tests.support.aws import Function, running
 from tests.support.exporting import OF_FILES, SHARED, Exports
+from tests.support.perf_analyzer import MissingError, PerfAnalyzer
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgresql import PostgreSQL
 from tests.support.serving import ROOT, Server, environment, serving
@@ -173,6 +175,17 @@ def chromium() -> str:
         assert not os.environ.get("REQUIRE_BROWSER"), missing
         pytest.skip(missing)
     return found
+
+
+@pytest.fixture(scope="session")
+def perf_analyzer() -> PerfAnalyzer:
+    """The real one, downloaded once."""
+    try:
+        return analyzers.install(ROOT / "build" / "perf_analyzer")
+    except MissingError as missing:
+        if os.environ.get("REQUIRE_PERF_ANALYZER"):
+            raise
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])

@@ -22,6 +22,9 @@ from service.protocol.lists import elements, encode_values, to_json
 from service.protocol.tensor import MAX_DIMENSIONS, MAX_SIZE, Tensor
 
 MODEL_VERSION = "1"
+"""Of every model."""
+PLATFORMS = {"aoti": "pytorch_aotinductor", "onnx": "onnxruntime_onnx"}
+"""By engine."""
 MAX_REQUEST_ID_CHARS = 256
 FORM = '{"inputs": [...]}'
 

@@ -12,14 +12,14 @@ One lock, `_changed`, guards the queue and the state of the calls. It is never h
 import math
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from service.errors import DeadlineExceeded, NotReady, QueueFull
-from service.telemetry import Timing
+from service.telemetry import Duration, Timing
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
@@ -77,6 +77,8 @@ class Batcher(Generic[I, R]):
         self._threads: list[threading.Thread] = []
         self.runs: Counter[int] = Counter()
         """How many runs there were of each batch size."""
+        self.durations: defaultdict[int, Duration] = defaultdict(Duration)
+        """How many of them succeeded, and how long these took."""
 
     def start(self, run: "Run[I, R]", batch_sizes: Sequence[int], warm_up: Callable[[], None] = lambda: None) -> None:
         """Begin to run what was submitted; returns when every runner is warm.
@@ -105,7 +107,8 @@ class Batcher(Generic[I, R]):
 
         Args:
             deadline: on the clock of `time.monotonic`; items that have not begun by then are never run.
-            timing: receives how long the call waited for its first run ("queue"), and how long it took from there ("run").
+            timing: receives how long the call waited for its first run ("queue"), how long it took from there ("run"), and
+                how many items were answered.
 
         Raises:
             QueueFull: too many items wait.
@@ -131,7 +134,14 @@ class Batcher(Generic[I, R]):
             timing.add("run", time.monotonic() - call.begun)
         if call.fault is not None:
             raise call.fault
+        if timing is not None:
+            timing.items += len(items)
         return call.results  # type: ignore[return-value]
+
+    @property
+    def batch_sizes(self) -> Sequence[int]:
+        """How many items a run can take, ascending; 1 until the batcher has started."""
+        return self._batch_sizes
 
     @property
     def queue_depth(self) -> int:
@@ -188,6 +198,7 @@ class Batcher(Generic[I, R]):
         """Run the batch; if that fails, run its items one by one, so that a bad item fails alone."""
         with self._changed:
             self.runs[len(batch)] += 1
+        began = time.monotonic()
         try:
             results = list(zip(batch, run([each.item for each in batch]), strict=True))
         except Exception as fault:
@@ -199,7 +210,9 @@ class Batcher(Generic[I, R]):
                 call.fault = fault
                 call.done.set()
             return
+        took_s = time.monotonic() - began
         with self._changed:
+            self.durations[len(batch)].add(took_s)
             for place, result in results:
                 place.call.results[place.index] = result
                 place.call.missing -= 1

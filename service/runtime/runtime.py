@@ -13,10 +13,10 @@ from service.protocol.tensor import Item
 from service.runtime import cpu
 from service.runtime.batcher import Batcher
 from service.runtime.engine import loading, self_test
-from service.runtime.engine.interface import Engine
+from service.runtime.engine.interface import Engine, Plan
 from service.runtime.preparation import plan
 from service.settings import Settings
-from service.telemetry import Timing, ledger
+from service.telemetry import Duration, Timing, ledger
 
 logger = logging.getLogger("kindling")
 
@@ -85,6 +85,21 @@ class Runtime:
             raise NotReady(self._fault or "the model is still loading")
 
     @property
+    def fault(self) -> str:
+        """Why the model cannot be served; empty while it loads and once it is ready."""
+        return self._fault
+
+    @property
+    def plan(self) -> Plan:
+        """How the artifact runs here."""
+        return self._plan
+
+    @property
+    def batch_sizes(self) -> Sequence[int]:
+        """How many items a run can take, ascending; known once the model is ready."""
+        return self._batcher.batch_sizes
+
+    @property
     def runners(self) -> int:
         """How many runs there can be at the same time."""
         return self._plan.runners
@@ -98,6 +113,11 @@ class Runtime:
     def runs(self) -> Mapping[int, int]:
         """How many runs there were of each batch size."""
         return self._batcher.runs.copy()
+
+    @property
+    def durations(self) -> Mapping[int, Duration]:
+        """How many runs of each batch size succeeded, and how long these took."""
+        return self._batcher.durations.copy()
 
     def infer(self, items: Sequence[Item], timing: Timing) -> list[Item]:
         """Each item's outputs, within the request timeout. Called by any number of threads."""

@@ -6,6 +6,7 @@ from gunicorn.http import errors as http
 
 from service.errors import KindlingError
 from service.web.faults import cut
+from service.web.metrics import REQUEST_ID, new_request_id
 
 REASONS = {
     400: "Bad Request",
@@ -46,7 +47,9 @@ def answer(fault: BaseException) -> tuple[int, list[tuple[str, str]], bytes]:
     status = status_of(fault)
     message = "internal error" if status == 500 else str(fault)
     body = json.dumps({"error": cut(message)}).encode() + b"\n"
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    headers = [
+        ("Content-Type", "application/json"), ("Content-Length", str(len(body))), (REQUEST_ID, new_request_id()),
+    ]  # fmt: skip
     if isinstance(fault, KindlingError):
         headers += fault.headers.items()
     return status, headers, body

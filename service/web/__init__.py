@@ -8,6 +8,9 @@ jobs.py         routes: jobs, and what turns a request into one (Prefer, Idempot
 metrics.py      what is noted of every request, and GET /metrics
 exposition.py   the metrics as text for Prometheus
 faults.py       what the client is told about an error; the one error handler
+access.py       the access log
+robots.py       routes: what browsers and crawlers ask by themselves
+triton.py       routes: Triton's extensions, model configuration, statistics and repository
 body.py         the body of a request, within its limits
 keys.py         who may ask: keys and their rates
 cors.py         which pages of other origins a browser lets ask
@@ -21,6 +24,7 @@ from service.late import files_of
 
 if TYPE_CHECKING:
     from service.web import (
+        access,
         app,
         body,
         cors,
@@ -34,9 +38,12 @@ if TYPE_CHECKING:
         keys,
         metrics,
         page,
+        robots,
+        triton,
     )
 
 __all__ = [
-    "app", "body", "cors", "events", "exposition", "faults", "form", "grpc", "inference", "jobs", "keys", "metrics", "page",
+    "access", "app", "body", "cors", "events", "exposition", "faults", "form", "grpc", "inference", "jobs", "keys",
+    "metrics", "page", "robots", "triton",
 ]  # fmt: skip
 __getattr__ = files_of(__name__)

@@ -11,7 +11,7 @@ from service.jobs.service import Jobs
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.telemetry import ledger
-from service.web import events, grpc, inference, metrics, page
+from service.web import events, grpc, inference, metrics, page, robots, triton
 from service.web import jobs as job_routes
 from service.web.faults import answer_error
 
@@ -45,6 +45,8 @@ def create_app(
     app.register_blueprint(events.routes)
     app.register_blueprint(job_routes.routes)
     app.register_blueprint(metrics.routes)
+    app.register_blueprint(triton.routes)
+    app.register_blueprint(robots.routes)
     app.register_blueprint(page.routes)
     if settings.grpc:
         app.register_blueprint(grpc.routes)

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, answer
 from service.errors import BadRequest, NotFound
-from service.protocol.v2 import MODEL_VERSION
+from service.protocol.v2 import MODEL_VERSION, PLATFORMS
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.web import form, jobs
@@ -14,7 +14,7 @@ from service.web.body import read_body
 
 routes = Blueprint("inference", __name__)
 
-EXTENSIONS = ["binary_tensor_data", "classification"]
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 
 
 @routes.post("/infer")
@@ -29,14 +29,14 @@ def infer_image() -> Response:
 @routes.post(f"/v2/models/<name>/versions/{MODEL_VERSION}/infer")
 def infer(name: str) -> Response:
     """Open Inference Protocol: tensors in, tensors out."""
-    _model(name)
+    model(name)
     return _answer(Call(V2, read_body(), header_length=_header_length()))
 
 
 @routes.post("/v1/models/<name>:predict")
 def predict(name: str) -> Response:
     """V1: instances in, predictions out."""
-    _model(name)
+    model(name)
     return _answer(Call(V1, read_body()))
 
 
@@ -59,7 +59,7 @@ def ready() -> Response:
 @routes.get("/v2/models/<name>")
 @routes.get(f"/v2/models/<name>/versions/{MODEL_VERSION}")
 def model_metadata(name: str) -> Response:
-    artifact = _model(name).artifact
+    artifact = model(name).artifact
 
     def described(specs: Any) -> list[dict[str, Any]]:
         return [{"name": each.name, "datatype": each.datatype, "shape": [-1, *each.shape]} for each in specs]
@@ -67,7 +67,7 @@ def model_metadata(name: str) -> Response:
     return jsonify(
         name=artifact.name,
         versions=[MODEL_VERSION],
-        platform={"aoti": "pytorch_aotinductor", "onnx": "onnxruntime_onnx"}[artifact.engine],
+        platform=PLATFORMS[artifact.engine],
         inputs=described(artifact.inputs),
         outputs=described(artifact.outputs),
     )
@@ -77,7 +77,7 @@ def model_metadata(name: str) -> Response:
 @routes.get(f"/v2/models/<name>/versions/{MODEL_VERSION}/ready")
 @routes.get("/v1/models/<name>")
 def model_ready(name: str) -> Response:
-    _model(name).wait_until_ready(timeout_s=0)
+    model(name).wait_until_ready(timeout_s=0)
     return jsonify(name=name, ready=True)
 
 
@@ -101,7 +101,12 @@ def _settings() -> Settings:
     return current_app.extensions["settings"]  # type: ignore[no-any-return]
 
 
-def _model(name: str) -> Runtime:
+def model(name: str) -> Runtime:
+    """The one that is served.
+
+    Raises:
+        NotFound: it has another name.
+    """
     runtime = _runtime()
     if name != runtime.artifact.name:
         raise NotFound(f"no model {name!r}, this service has {runtime.artifact.name!r}")

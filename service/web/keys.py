@@ -12,7 +12,7 @@ from service.settings import Settings
 # Routes that need no key: probes of the kubelet and of Knative cannot send one.
 OPEN_ENDPOINTS = frozenset(("inference.live", "inference.ready", "inference.model_ready"))
 # And all routes of these blueprints: a browser loads a page and its files before anybody can type a key.
-OPEN_BLUEPRINTS = frozenset(("page",))
+OPEN_BLUEPRINTS = frozenset(("page", "robots"))
 METRICS = "metrics.metrics"
 # What may cost a run of the model, and so counts against a rate. Reading a job costs none.
 COUNTED = ("POST", "PUT")

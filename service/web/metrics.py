@@ -1,6 +1,7 @@
-"""What is noted of every request (Server-Timing, counters, the first answer in the log), and `GET /metrics`."""
+"""What is noted of every request (its id, Server-Timing, counters, log lines), and `GET /metrics`."""
 
 import logging
+import os
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 
@@ -10,6 +11,9 @@ from service.telemetry import Requests, Timing, ledger
 logger = logging.getLogger("kindling")
 
 routes = Blueprint("metrics", __name__)
+
+REQUEST_ID = "X-Request-Id"
+MAX_REQUEST_ID_CHARS = 128
 
 
 def observe(app: Flask) -> None:
@@ -33,10 +37,36 @@ def server_timing(timing: Timing) -> str:
     if timing.is_cold:
         spans = {f"cold-{phase}": ms for phase, ms in ledger.spans_ms().items() if phase not in ("request", "answer")}
         came_ms = ledger.now_ms() - timing.total_ms
-        # A request may have come before readiness, and may even be answered a moment before readiness is noted.
-        phases = {**spans, "cold-request": max(0.0, came_ms - ledger.marks_ms.get("ready", came_ms)), **phases}
+        # A request may have come before readiness, and may even be answered a moment before readiness is noted. On a busy
+        # machine the application is there after the model.
+        marks_ms = ledger.marks_ms
+        begun_ms = max(marks_ms["ready"], marks_ms.get("app", 0.0)) if "ready" in marks_ms else came_ms
+        phases = {**spans, "cold-request": max(0.0, came_ms - begun_ms), **phases}
     phases["total"] = timing.total_ms
     return ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in phases.items())
+
+
+def request_id() -> str:
+    """The id of the request that is being answered: the sender's, if it is usable, otherwise a new one."""
+    if "request_id" not in g:
+        given = request.headers.get(REQUEST_ID, "")
+        g.request_id = given if _is_usable(given) else new_request_id()
+    return str(g.request_id)
+
+
+def new_request_id() -> str:
+    """As a UUID has it, 128 random bits; but its module would have to be imported."""
+    return os.urandom(16).hex()
+
+
+def _is_usable(given: str) -> bool:
+    """Whether it can stand in a header and in a line of the log as it is."""
+    return (
+        0 < len(given) <= MAX_REQUEST_ID_CHARS
+        and given.isascii()
+        and given.isprintable()
+        and not set(given) & set(" \"'")
+    )
 
 
 def _begin() -> None:
@@ -51,4 +81,7 @@ def _finish(response: Response) -> Response:
         response.headers["Server-Timing"] = server_timing(timing)
         if ledger.mark_answer(timing.total_ms):
             logger.info("first answer; %s", ledger)
+    response.headers[REQUEST_ID] = request_id()
+    if (form := current_app.extensions["settings"].access_log) != "off":
+        web.access.note(form, timing, response, request_id())
     return response

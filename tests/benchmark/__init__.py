@@ -14,6 +14,7 @@ throughput.py      part 2: every side under load, and its memory
 forward.py         part 3: both engines without HTTP
 on_lambda.py       part 4: AWS Lambda's init phase, and the first answer after it
 limits.py          part 5, only by `--only docker`: the images under limits of CPU and memory
+perf_analyzer.py   part 7, only by `--only perf-analyzer`: Triton's load generator beside wrk
 machine.py         what it was measured on
 figures.py         samples -> medians, minima, ratios against the targets
 report.py          figures -> table and JSON

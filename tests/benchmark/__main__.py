@@ -13,6 +13,7 @@ from tests.benchmark import (
     load,
     machine,
     on_lambda,
+    perf_analyzer,
     photo,
     picture,
     report,
@@ -56,7 +57,7 @@ def _places(folder: Path, only: str | None, missing: list[str]) -> Places:
     for path in artifacts.values():
         Artifact.read(path)
     pythons = {}
-    if only in (None, "throughput", "slow", BENCH.apart):
+    if only in (None, "throughput", "slow", *BENCH.apart):
         load.check()
     if only in (None, "throughput"):
         pythons = environments.install(folder, missing)
@@ -76,8 +77,10 @@ def _measure(samples: Samples, places: Places, logs: Path, arguments: argparse.N
             samples.forward = forward.measure(places, arguments.forward_rounds)
         elif part == "slow":
             samples.slowed = slow.measure(places, logs, arguments.load_rounds, arguments.seconds)
-        elif part == BENCH.apart:
+        elif part == "docker":
             samples.limited = limits.measure(places, arguments.load_rounds, arguments.seconds)
+        elif part == "perf-analyzer":
+            samples.analyzed = perf_analyzer.measure(places, logs.parent, arguments.load_rounds, arguments.seconds)
         else:
             samples.woken = on_lambda.measure(places, logs, arguments.rounds)
 

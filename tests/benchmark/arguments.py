@@ -16,10 +16,10 @@ NEED = Path(__file__).parents[2] / ".ci" / "need"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one of the two, in their order; `apart` runs only when it is named."""
+    """The parts of one of the two, in their order; those `apart` run only when they are named."""
 
     usual: tuple[str, ...]
-    apart: str
+    apart: tuple[str, ...]
     always: tuple[str, ...]
     needs: dict[str, tuple[str, ...]]
 
@@ -34,13 +34,13 @@ class Parts:
 
 BENCH = Parts(
     usual=("start", "throughput", "forward", "lambda", "slow"),
-    apart="docker",
+    apart=("docker", "perf-analyzer"),
     always=(),
-    needs={"throughput": ("wrk",), "slow": ("wrk",), "docker": ("wrk", "docker")},
+    needs={"throughput": ("wrk",), "slow": ("wrk",), "docker": ("wrk", "docker"), "perf-analyzer": ("wrk",)},
 )
 CLUSTER = Parts(
     usual=("cold", "scale", "warm", "later", "size"),
-    apart="places",
+    apart=("places",),
     always=("docker", "kind", "kubectl", "cluster"),
     needs={"warm": ("wrk",)},
 )
@@ -73,8 +73,8 @@ def cluster(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _add_usual(parser: argparse.ArgumentParser, parts: Parts, rounds: str, seconds: float) -> None:
-    choices = (*parts.usual, parts.apart)
-    parser.add_argument("--only", choices=choices, help=f"one part; {parts.apart} runs only when it is named")
+    choices, apart = (*parts.usual, *parts.apart), " and ".join(parts.apart)
+    parser.add_argument("--only", choices=choices, help=f"one part; only so: {apart}")
     parser.add_argument("--rounds", type=int, metavar="N", help=rounds)
     parser.add_argument("--seconds", type=float, default=seconds, metavar="S", help=f"each load takes ({seconds:g})")
     parser.add_argument("--quick", action="store_true", help="one or two short rounds: to see that it works")

@@ -1,7 +1,7 @@
 """Samples -> medians, minima, and ratios against the targets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ from tests.benchmark.forward import Forward
 from tests.benchmark.limits import Limited, limited
 from tests.benchmark.lineup import EAGER, ENGINES, HELLO, LAMBDA_EAGER, LITSERVE, MOSEC, loop, on_lambda, ours
 from tests.benchmark.on_lambda import Woken
+from tests.benchmark.perf_analyzer import CONCURRENCIES, Analyzed
 from tests.benchmark.slow import CONCURRENCY, CONNECTIONS, Slowed
 from tests.benchmark.start import Started
 from tests.benchmark.throughput import Served
@@ -28,6 +29,7 @@ class Samples:
     woken: dict[str, list[Woken]] = field(default_factory=dict)
     limited: dict[str, list[Limited]] = field(default_factory=dict)
     slowed: list[Slowed] = field(default_factory=list)
+    analyzed: list[Analyzed] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
@@ -49,7 +51,7 @@ class Ratio:
 def ratios(samples: Samples) -> list[Ratio]:
     """Every ratio that has a target and whose two sides were measured."""
     found = [*_starts(samples), *_throughputs(samples), *_forwards(samples), *_memories(samples), *_wakes(samples)]
-    found += [*_limits(samples), *_slows(samples)]
+    found += [*_limits(samples), *_slows(samples), *_analyses(samples)]
     return [each for each in found if each is not None]
 
 
@@ -139,6 +141,22 @@ def _slows(samples: Samples) -> list[Ratio | None]:
         ratio(what, rows, lambda per_s: per_s, 0.9, at_most=False),
         ratio("longest wait of the liveness probe beside them, by 1 s", waits, lambda ms: ms, 1.0, at_most=True),
     ]
+
+
+def _analyses(samples: Samples) -> list[Ratio | None]:
+    """Two load generators should find the same, so it does not matter which of them is ahead."""
+    rows: list[Ratio | None] = []
+    for concurrency in CONCURRENCIES:
+        pairs = [
+            (each.theirs.per_s, each.ours.per_s) for each in samples.analyzed if each.ours.concurrency == concurrency
+        ]
+        what = f"requests a second at {concurrency}, perf_analyzer and wrk: the smaller by the larger"
+        found = ratio(what, pairs, lambda per_s: per_s, 0.9, at_most=False)
+        if found is not None:
+            paired, of_bests = (min(each, 1 / each) for each in (found.paired, found.of_bests))
+            found = replace(found, paired=paired, of_bests=of_bests)
+        rows.append(found)
+    return rows
 
 
 def pair(found: Mapping[str, Sequence[T | None]], one: str, other: str) -> list[tuple[T, T]]:

@@ -45,7 +45,8 @@ def post(url: str, body: Body, concurrency: int, seconds: float, host: str = "")
     duration = f"{max(1, round(seconds))}s"
     # Longer than any answer takes at concurrency 32: a request that wrk gives up is not in its percentiles.
     command = ["wrk", "--threads", "1", "--connections", str(concurrency), "--duration", duration, "--timeout", "60s"]
-    command += ["--header", f"Host: {host}"] if host else []
+    headers = (*body.headers, *([f"Host: {host}"] if host else []))
+    command += [argument for each in headers for argument in ("--header", each)]
     command += ["--latency", "--script", str(SCRIPT), url, "--", str(body.path), body.content_type]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -14,10 +14,11 @@ ESPRESSO = 967
 
 @dataclass(frozen=True)
 class Body:
-    """A request body in a file, where wrk finds it too."""
+    """A request body in a file, where wrk finds it too; `headers` are whole lines, besides its type."""
 
     path: Path
     content_type: str
+    headers: tuple[str, ...] = ()
 
     def read(self) -> bytes:
         return self.path.read_bytes()

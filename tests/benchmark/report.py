@@ -5,7 +5,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from tests.benchmark import limits, slow
+from tests.benchmark import limits, perf_analyzer, slow
 from tests.benchmark.figures import AT, Ratio, Samples
 from tests.benchmark.process import Memory
 from tests.benchmark.throughput import CONCURRENCIES
@@ -35,6 +35,10 @@ SLOW = (
     f"At concurrency {slow.CONCURRENCY} beside {slow.CONNECTIONS} connections that send a byte every {slow.PAUSE_S:.0f} s",
     ("round", "alone: per s", "p99 ms", "beside: per s", "p99 ms", "probe's longest wait, ms", "of them cut"),
 )
+ANALYZED = (
+    "The same tensor by perf_analyzer and by wrk: requests a second, p50 and p99 in ms, medians; the server's side by perf_analyzer, ms",
+    ("at", "perf_analyzer", "wrk", *perf_analyzer.SERVER_SIDE),
+)
 RATIOS = ("Ratios", ("what", "median of rounds", "of bests", "target", ""))
 
 
@@ -63,6 +67,8 @@ def text(samples: Samples, ratios: Sequence[Ratio], machine: dict[str, Any]) -> 
         parts.append(table(*DOCKER, _limits(samples)))
     if samples.slowed:
         parts.append(table(*SLOW, _slows(samples)))
+    if samples.analyzed:
+        parts.append(table(*ANALYZED, _analyses(samples)))
     parts.append(table(*RATIOS, map(ratio_row, ratios)))
     if samples.missing:
         parts.append("Missing\n" + "\n".join(f"  {each}" for each in samples.missing))
@@ -134,6 +140,17 @@ def _slows(samples: Samples) -> Iterable[tuple[str, ...]]:
     for number, each in enumerate(samples.slowed, 1):
         loads = [text for load in (each.alone, each.beside) for text in (f"{load.per_s:.1f}", f"{load.p99_ms:.0f}")]
         yield str(number), *loads, f"{each.live_ms:.0f}", str(each.cut)
+
+
+def _analyses(samples: Samples) -> Iterable[tuple[str, ...]]:
+    for concurrency in perf_analyzer.CONCURRENCIES:
+        found = [each for each in samples.analyzed if each.ours.concurrency == concurrency]
+        cells = []
+        for loads in ([each.theirs for each in found], [each.ours for each in found]):
+            values = ([load.per_s for load in loads], [load.p50_ms for load in loads], [load.p99_ms for load in loads])
+            cells.append("{:.1f} {:.1f} {:.1f}".format(*map(median, values)))
+        phases = (median(each.phases_ms[phase] for each in found) for phase in perf_analyzer.SERVER_SIDE)
+        yield str(concurrency), *cells, *(f"{ms:.2f}" for ms in phases)
 
 
 def ratio_row(ratio: Ratio) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from flask import Flask
 from grpc import StatusCode
 
 from service.settings import Settings
-from service.web import events, grpc, inference, metrics, page
+from service.web import events, grpc, inference, metrics, page, robots, triton
 from service.web import jobs as job_routes
 from tests.conftest import Serve
 from tests.support.pictures import png
@@ -38,7 +38,7 @@ def test_the_settings_table_is_that_of_the_settings() -> None:
 
 def _app() -> Flask:
     app = Flask("routes", static_folder=None)
-    for each in (events, inference, job_routes, metrics, page):
+    for each in (events, inference, job_routes, metrics, page, robots, triton):
         app.register_blueprint(each.routes)
     return app
 
@@ -71,7 +71,7 @@ def test_the_table_of_grpcs_codes_is_that_of_the_errors() -> None:
     assert documented == wanted | {"200": "`OK`"}
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 405, 408, 409, 413, 415, 422, 429, 431, 500, 501, 503, 504])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 500, 501, 503, 504])
 def test_the_errors_table_has_every_status(status: int) -> None:
     assert str(status) in {row[0] for row in _rows("status", "when")}
 

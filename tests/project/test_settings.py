@@ -35,7 +35,7 @@ def test_every_setting_is_read_from_the_variable_of_its_name() -> None:
         "database_pool_size": 4, "job_ttl_s": 60, "max_job_streams": 5,
         "max_result_bytes": 2000, "k_sink": "http://broker/ns/default", "k_ce_overrides": "{}",
         "delivery_url": "http://worker/events", "dataref_allow": ("https://bucket/",),
-        "dataref_allow_private": True, "libtorch_dir": Path("lib"), "onnxruntime_dir": Path("ort"), "log_level": "debug",
+        "dataref_allow_private": True, "libtorch_dir": Path("lib"), "onnxruntime_dir": Path("ort"), "log_level": "debug", "access_log": "json",
         "embedded_delivery": False, "aws_lambda_function_memory_size": 1769, "aws_lambda_max_concurrency": 2,
         "webhook_origins": ("eventgrid.azure.net", "*"), "metrics_without_key": True,
         "cors_origins": ("https://app.example.com", "http://[::1]:5173", "*"),

@@ -38,6 +38,7 @@ def client(app: Flask) -> FlaskClient:
 
 FAILURES: dict[str, Exception] = {
     "bad": errors.BadRequest("that is not JSON"),
+    "forbidden": errors.Forbidden("never done"),
     "unknown-model": errors.NotFound("no such model"),
     "large": errors.ContentTooLarge("too much"),
     "no-grpc": errors.NoGrpc("wanted a gRPC call"),
@@ -55,6 +56,7 @@ FAILURES: dict[str, Exception] = {
 }
 ANSWERS = {
     "bad": (400, "that is not JSON"),
+    "forbidden": (403, "never done"),
     "unknown-model": (404, "no such model"),
     "large": (413, "too much"),
     "no-grpc": (415, "wanted a gRPC call"),
@@ -91,7 +93,7 @@ def test_every_error_has_its_status_and_one_form(client: FlaskClient, name: str)
     answer = client.get(f"/fail/{name}")
     _assert_error(answer, *ANSWERS[name])
     assert answer.headers.get("Retry-After") == ("3" if name == "full" else None)
-    assert set(answer.headers.keys()) <= {"Content-Type", "Content-Length", "Retry-After"}
+    assert set(answer.headers.keys()) <= {"Content-Type", "Content-Length", "Retry-After", "X-Request-Id"}
 
 
 def test_every_error_of_the_tree_is_tested_here() -> None:
@@ -104,7 +106,7 @@ def test_every_error_of_the_tree_is_tested_here() -> None:
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
-    for kind in (errors.BadRequest, errors.NotFound, errors.ContentTooLarge, errors.NoGrpc, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
+    for kind in (errors.BadRequest, errors.Forbidden, errors.NotFound, errors.ContentTooLarge, errors.NoGrpc, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
                  errors.EngineError, errors.Unimplemented, errors.NotReady, errors.DeadlineExceeded):  # fmt: skip
         (line,) = (line for line in str(errors.__doc__).splitlines() if f"── {kind.__name__} " in line)
         assert f" {kind.status}  " in line

@@ -58,8 +58,16 @@ def test_health_and_metadata(client: Any) -> None:
     assert client.is_model_ready("tiny", "1")
     assert not client.is_model_ready("huge")
     assert client.get_server_metadata() == {
-        "name": "kindling", "version": __version__, "extensions": ["binary_tensor_data", "classification"]
-    }  # fmt: skip
+        "name": "kindling",
+        "version": __version__,
+        "extensions": [
+            "binary_tensor_data",
+            "classification",
+            "model_configuration",
+            "model_repository",
+            "statistics",
+        ],
+    }
     metadata = client.get_model_metadata("tiny")
     assert metadata["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 16, 16, 3]}]
     assert metadata["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 6]}]

@@ -68,7 +68,7 @@ def _measure(samples: Samples, folder: Path, arguments: argparse.Namespace) -> N
                     samples.later = later.measure(
                         kindling, jpeg, arguments.load_rounds, arguments.seconds, samples.missing
                     )
-            elif part == CLUSTER.apart:
+            elif part == "places":
                 samples.places = places.measure(
                     cold.Place(cluster, names), sides[0], arguments.scale_rounds, folder / "logs", samples.missing
                 )
