@@ -38,6 +38,7 @@ def client(app: Flask) -> FlaskClient:
 
 FAILURES: dict[str, Exception] = {
     "bad": errors.BadRequest("that is not JSON"),
+    "no-key": errors.Unauthorized(),
     "forbidden": errors.Forbidden("never done"),
     "unknown-model": errors.NotFound("no such model"),
     "large": errors.ContentTooLarge("too much"),
@@ -48,6 +49,7 @@ FAILURES: dict[str, Exception] = {
     "conflict": errors.Conflict("ask again"),
     "cancelled": errors.Cancelled("the job was cancelled"),
     "full": errors.QueueFull("7 items are waiting", retry_after_s=3),
+    "over-rate": errors.OverRate("more than the rate of this key", retry_after_s=3),
     "engine": errors.EngineError("secret: weights at 0x1234"),
     "not-ready": errors.NotReady("the model is still loading"),
     "late": errors.DeadlineExceeded("not answered in time"),
@@ -56,6 +58,7 @@ FAILURES: dict[str, Exception] = {
 }
 ANSWERS = {
     "bad": (400, "that is not JSON"),
+    "no-key": (401, "a valid key is needed: send Authorization: Bearer KEY, or X-API-Key: KEY"),
     "forbidden": (403, "never done"),
     "unknown-model": (404, "no such model"),
     "large": (413, "too much"),
@@ -66,6 +69,7 @@ ANSWERS = {
     "conflict": (409, "ask again"),
     "cancelled": (409, "the job was cancelled"),
     "full": (429, "7 items are waiting"),
+    "over-rate": (429, "more than the rate of this key"),
     "engine": (500, "the model failed on this input"),
     "not-ready": (503, "the model is still loading"),
     "late": (504, "not answered in time"),
@@ -92,8 +96,11 @@ def _assert_error(answer: TestResponse, status: int, message: str) -> None:
 def test_every_error_has_its_status_and_one_form(client: FlaskClient, name: str) -> None:
     answer = client.get(f"/fail/{name}")
     _assert_error(answer, *ANSWERS[name])
-    assert answer.headers.get("Retry-After") == ("3" if name == "full" else None)
-    assert set(answer.headers.keys()) <= {"Content-Type", "Content-Length", "Retry-After", "X-Request-Id"}
+    assert answer.headers.get("Retry-After") == ("3" if name in ("full", "over-rate") else None)
+    assert answer.headers.get("WWW-Authenticate") == ("Bearer" if name == "no-key" else None)
+    assert set(answer.headers.keys()) <= {
+        "Content-Type", "Content-Length", "Retry-After", "WWW-Authenticate", "X-Request-Id",
+    }  # fmt: skip
 
 
 def test_every_error_of_the_tree_is_tested_here() -> None:
@@ -106,7 +113,7 @@ def test_every_error_of_the_tree_is_tested_here() -> None:
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
-    for kind in (errors.BadRequest, errors.Forbidden, errors.NotFound, errors.ContentTooLarge, errors.NoGrpc, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull,
+    for kind in (errors.BadRequest, errors.Unauthorized, errors.Forbidden, errors.NotFound, errors.ContentTooLarge, errors.NoGrpc, errors.Unprocessable, errors.Conflict, errors.Cancelled, errors.QueueFull, errors.OverRate,
                  errors.EngineError, errors.Unimplemented, errors.NotReady, errors.DeadlineExceeded):  # fmt: skip
         (line,) = (line for line in str(errors.__doc__).splitlines() if f"── {kind.__name__} " in line)
         assert f" {kind.status}  " in line
