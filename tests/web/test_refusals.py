@@ -170,7 +170,6 @@ BARE_LF = "Invalid HTTP request line: 'bare LF as line terminator'"
         (400, BARE_LF, b"GET / HTTP/1.1\nHost: x\n\n"),
         (400, "Invalid HTTP request line: 'nonsense'", b"nonsense\r\n\r\n"),
         (400, "Invalid HTTP Version: 'HTTP/3'", b"GET / HTTP/3\r\n\r\n"),
-        (400, "Invalid HTTP request line: 'PRI * HTTP/2.0'", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         (400, "Invalid HTTP header name: 'A B'", b"GET / HTTP/1.1\r\nA B: c\r\n\r\n"),
         (400, "Invalid HTTP Header: 'CONTENT-LENGTH'", b"POST /infer HTTP/1.1\r\nContent-Length: x\r\n\r\n"),
         (414, "Request Line is too large (9014 > 8190)", b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n"),
