@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, g, request
 
-from service import protocol
+from service import protocol, runtime
 from service.call import GRPC, Call, answer
 from service.errors import BadRequest, NoGrpc, NotFound, Unimplemented
-from service.web import inference
+from service.web import inference, triton
 from service.web.body import inflated, read_body
 from service.web.faults import answer_error, describe
 
@@ -114,11 +114,11 @@ def _model_infer(body: bytes) -> bytes:
 
 def _health(body: bytes) -> bytes:
     """gRPC's own health check: of the server (""), of the service, or of the model."""
-    runtime = current_app.extensions["runtime"]
+    served = current_app.extensions["runtime"]
     service = protocol.v2_grpc.decode("HealthCheckRequest", body).service
-    if service not in ("", INFERENCE, HEALTH, runtime.artifact.name):
+    if service not in ("", INFERENCE, HEALTH, served.artifact.name):
         raise NotFound(f"no service {service!r}")
-    return _encoded("HealthCheckResponse", status="SERVING" if runtime.is_ready else "NOT_SERVING")
+    return _encoded("HealthCheckResponse", status="SERVING" if served.is_ready else "NOT_SERVING")
 
 
 def _server_ready(_: bytes) -> bytes:
@@ -136,6 +136,24 @@ def _model_ready(body: bytes) -> bytes:
 
 def _model_metadata(body: bytes) -> bytes:
     return _encoded("ModelMetadataResponse", **_json(inference.model_metadata(_asked("ModelMetadataRequest", body))))
+
+
+def _model_config(body: bytes) -> bytes:
+    return _encoded("ModelConfigResponse", config=_json(triton.model_configuration(_asked("ModelConfigRequest", body))))
+
+
+def _model_statistics(body: bytes) -> bytes:
+    """Of the model, also when none is named: it is all that there are."""
+    asked = protocol.v2_grpc.decode("ModelStatisticsRequest", body)
+    if asked.name:
+        _asked("ModelStatisticsRequest", body)
+    return _encoded("ModelStatisticsResponse", **_json(triton.statistics()))
+
+
+def _repository_index(body: bytes) -> bytes:
+    only_ready = protocol.v2_grpc.decode("RepositoryIndexRequest", body).ready
+    models = runtime.triton.index(current_app.extensions["runtime"], only_ready=only_ready)
+    return _encoded("RepositoryIndexResponse", models=models)
 
 
 def _asked(kind: str, body: bytes) -> str:
@@ -162,6 +180,9 @@ METHODS: dict[str, Callable[[bytes], bytes]] = {
     f"/{INFERENCE}/ServerMetadata": lambda _: _encoded("ServerMetadataResponse", **_json(inference.server_metadata())),
     f"/{INFERENCE}/ModelMetadata": _model_metadata,
     f"/{INFERENCE}/ModelInfer": _model_infer,
+    f"/{INFERENCE}/ModelConfig": _model_config,
+    f"/{INFERENCE}/ModelStatistics": _model_statistics,
+    f"/{INFERENCE}/RepositoryIndex": _repository_index,
     f"/{HEALTH}/Check": _health,
 }
 """Path -> what makes the message of the answer from that of the request."""

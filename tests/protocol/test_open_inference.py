@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_health.v1 import health_pb2
 from grpc_tools import protoc
+from tritonclient.grpc import model_config_pb2 as configuration
 from tritonclient.grpc import service_pb2 as triton
 
 from service.protocol import v2_grpc
@@ -18,7 +19,7 @@ def _theirs(name: str) -> Any:
     if name.startswith("HealthCheck"):
         return getattr(health_pb2, name).DESCRIPTOR
     outer, _, inner = name.partition(".")
-    found = getattr(triton, outer)
+    found = getattr(triton, outer, None) or getattr(configuration, outer)
     return (getattr(found, inner) if inner else found).DESCRIPTOR
 
 
@@ -54,6 +55,12 @@ def test_every_field_has_the_number_and_the_type_that_clients_know(ours: Any) ->
     for enum in ours.enum_types:
         known = {each.name: each.number for each in theirs.enum_types_by_name[enum.name].values}
         assert {each.name: each.number for each in enum.values}.items() <= known.items()
+
+
+def test_the_datatypes_of_a_configuration_have_the_numbers_that_clients_know() -> None:
+    (ours,) = FILE.enum_types_by_name.values()
+    known = configuration.DataType.DESCRIPTOR
+    assert {each.name: each.number for each in ours.values} == {each.name: each.number for each in known.values}
 
 
 def test_every_method_has_the_messages_that_clients_know() -> None:

@@ -11,6 +11,8 @@ import numpy
 import pytest
 import torch
 import tritonclient.grpc as triton
+from google.protobuf.json_format import ParseDict
+from tritonclient.grpc import model_config_pb2 as configuration
 from tritonclient.grpc import service_pb2 as messages
 
 from service import __version__
@@ -235,3 +237,22 @@ def test_calls_are_counted_by_method_and_by_the_status_of_http(serve: Serve, tin
     }  # fmt: skip
     assert found["kindling_request_duration_seconds_count", INFER] == 3
     assert found["kindling_requests_in_flight",] == 1  # that for the metrics
+
+
+def test_configuration_statistics_and_index_are_those_of_rest(client: Any, tiny_server: Server) -> None:
+    client.infer("tiny", [tensor(pixels(1))])
+    config = tiny_server.call("GET", "/v2/models/tiny/config").json
+    assert client.get_model_config("tiny").config == ParseDict(config, configuration.ModelConfig())
+    for name in ("", "tiny"):
+        told = client.get_inference_statistics(name)
+        assert told == ParseDict(tiny_server.call("GET", "/v2/models/stats").json, messages.ModelStatisticsResponse())
+    assert told.model_stats[0].inference_stats.success.count > 0
+    (model,) = client.get_model_repository_index().models
+    assert (model.name, model.version, model.state, model.reason) == ("tiny", "1", "READY", "")
+
+
+def test_what_is_told_of_another_model_is_not_found(client: Any) -> None:
+    for ask in (client.get_model_config, client.get_inference_statistics):
+        with pytest.raises(triton.InferenceServerException, match="no model 'huge', this service has 'tiny'") as raised:
+            ask("huge")
+        assert raised.value.status() == "StatusCode.NOT_FOUND"

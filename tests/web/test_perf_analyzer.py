@@ -25,9 +25,11 @@ def _number(text: str, of: str) -> int:
     return int(found)
 
 
-@pytest.mark.parametrize("items", [1, 4])
-def test_it_runs_to_its_report(fresh: Server, perf_analyzer: PerfAnalyzer, tmp_path: Path, items: int) -> None:
-    options = ("--concurrency-range", "1:2", "-b", str(items), *SOON)
+@pytest.mark.parametrize(("protocol", "items"), [("http", 1), ("http", 4), ("grpc", 1), ("grpc", 4)])
+def test_it_runs_to_its_report(
+    fresh: Server, perf_analyzer: PerfAnalyzer, tmp_path: Path, protocol: str, items: int
+) -> None:
+    options = ("-i", protocol, "--concurrency-range", "1:2", "-b", str(items), *SOON)
     report = perf_analyzer.run("tiny", fresh.address, tmp_path, *options)
     for concurrency in (1, 2):
         text, row = report.told(concurrency), report.row(concurrency)
