@@ -5,7 +5,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from flask import Response, request
+from flask import Response, g, request
 
 from service.telemetry import Timing
 
@@ -35,7 +35,7 @@ def note(form: str, timing: Timing, response: Response, request_id: str) -> None
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "method": request.method,
         "path": request.path[:MAX_PATH_CHARS],
-        "status": response.status_code,
+        "status": g.get("status", response.status_code),
         "bytes_in": _bytes_in(),
         "bytes_out": 0 if request.method == "HEAD" else response.calculate_content_length(),
         "ms": round(timing.total_ms, 1),

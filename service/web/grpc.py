@@ -45,7 +45,6 @@ _UNIT_MS = {"H": 3.6e6, "M": 6e4, "S": 1e3, "m": 1.0, "u": 1e-3, "n": 1e-6}
 
 
 @routes.post(f"/{INFERENCE}/<method>")
-@routes.post(f"/{HEALTH}/<method>")
 def call(method: str) -> Response:
     """One call of a method."""
     if not _is_grpc():
@@ -57,6 +56,12 @@ def call(method: str) -> Response:
     g.route = request.path
     g.timing.limit_ms = _timeout_ms()
     return _response(run(_message()), OK)
+
+
+@routes.post(f"/{HEALTH}/<method>")
+def health(method: str) -> Response:
+    """The same; probes of the kubelet cannot send a key."""
+    return call(method)
 
 
 @routes.errorhandler(Exception)

@@ -10,7 +10,7 @@ from service.keys import OWN, Key, Keyring, digest_of, make
 from service.settings import Settings
 
 # Routes that need no key: probes of the kubelet and of Knative cannot send one.
-OPEN_ENDPOINTS = frozenset(("inference.live", "inference.ready", "inference.model_ready"))
+OPEN_ENDPOINTS = frozenset(("inference.live", "inference.ready", "inference.model_ready", "grpc.health"))
 # And all routes of these blueprints: a browser loads a page and its files before anybody can type a key.
 OPEN_BLUEPRINTS = frozenset(("page", "robots"))
 METRICS = "metrics.metrics"

@@ -156,7 +156,10 @@ def _analyses(samples: Samples) -> list[Ratio | None]:
             paired, of_bests = (min(each, 1 / each) for each in (found.paired, found.of_bests))
             found = replace(found, paired=paired, of_bests=of_bests)
         rows.append(found)
-    return rows
+    by_grpc = [
+        (each.grpc.per_s, each.theirs.per_s) for each in samples.analyzed if each.grpc.concurrency == CONCURRENCY
+    ]
+    return [*rows, ratio(f"requests a second at {CONCURRENCY}, by gRPC by REST", by_grpc, float, 0.9, at_most=False)]
 
 
 def pair(found: Mapping[str, Sequence[T | None]], one: str, other: str) -> list[tuple[T, T]]:

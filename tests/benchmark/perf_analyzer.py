@@ -1,4 +1,7 @@
-"""Part 7, only by `--only perf-analyzer`: Triton's load generator and wrk send the same tensor, in turn; both should agree."""
+"""Part 7, only by `--only perf-analyzer`: Triton's load generator and wrk send the same tensor, in turn; both should agree.
+
+perf_analyzer sends it by REST and by gRPC.
+"""
 
 import json
 import os
@@ -16,7 +19,7 @@ from tests.benchmark.throughput import WARM_UP_S
 from tests.support.perf_analyzer import PerfAnalyzer, install
 
 ENGINE = "aoti"
-CONCURRENCIES = (1, 2, 4)
+CONCURRENCIES = (1, 2, 4, 8)
 # It reports the mean of three windows; any spread of them counts as stable.
 WINDOWS = 3
 SERVER_SIDE = {"queue": "Server Queue", "decode": "Server Compute Input", "run": "Server Compute Infer", "encode": "Server Compute Output"}  # fmt: skip
@@ -24,9 +27,10 @@ SERVER_SIDE = {"queue": "Server Queue", "decode": "Server Compute Input", "run":
 
 @dataclass(frozen=True)
 class Analyzed:
-    """One round at one concurrency; `phases_ms` is the server's side of perf_analyzer's report."""
+    """One round at one concurrency: perf_analyzer by REST and by gRPC, and wrk; `phases_ms` is the server's side of perf_analyzer's report."""
 
     theirs: Load
+    grpc: Load
     ours: Load
     phases_ms: dict[str, float]
 
@@ -50,10 +54,11 @@ def measure(places: Places, folder: Path, rounds: int, seconds: float) -> list[A
         for number in range(rounds):
             for concurrency in CONCURRENCIES:
                 mine = None if number % 2 else load.post(url, body, concurrency, seconds)
-                theirs, phases_ms = _analyze(program, server, given, concurrency, seconds)
+                theirs, phases_ms = _analyze(program, server, given, ("http", concurrency, seconds))
+                grpc, _ = _analyze(program, server, given, ("grpc", concurrency, seconds))
                 mine = mine or load.post(url, body, concurrency, seconds)
-                found.append(Analyzed(theirs, mine, phases_ms))
-                told = f"{theirs.per_s:.1f}/s by perf_analyzer, {mine.per_s:.1f}/s by wrk"
+                found.append(Analyzed(theirs, grpc, mine, phases_ms))
+                told = f"{theirs.per_s:.1f}/s by perf_analyzer, {grpc.per_s:.1f}/s by gRPC, {mine.per_s:.1f}/s by wrk"
                 print(f"  perf-analyzer {number + 1}/{rounds} at {concurrency}: {told}", file=sys.stderr, flush=True)
     return found
 
@@ -83,10 +88,19 @@ def _tensor(folder: Path, artifact: Artifact) -> tuple[Path, Body]:
 
 
 def _analyze(
-    program: PerfAnalyzer, server: Running, given: Path, concurrency: int, seconds: float
+    program: PerfAnalyzer, server: Running, given: Path, how: tuple[str, int, float]
 ) -> tuple[Load, dict[str, float]]:
+    """Its report on one `how`: protocol, concurrency, seconds."""
+    protocol, concurrency, seconds = how
     options = ["--concurrency-range", str(concurrency), "--input-data", str(given), "--stability-percentage", "999"]
-    options += ["--measurement-interval", str(round(seconds / WINDOWS * 1e3)), "--max-trials", str(WINDOWS)]
+    options += [
+        "-i",
+        protocol,
+        "--measurement-interval",
+        str(round(seconds / WINDOWS * 1e3)),
+        "--max-trials",
+        str(WINDOWS),
+    ]
     artifact = Artifact.read(Path(server.side.environ["MODEL_DIR"]))
     row = program.run(artifact.name, f"127.0.0.1:{server.port}", given.parent, *options).row(concurrency)
     found = Load(concurrency, row["Inferences/Second"], row["p50 latency"] / 1e3, row["p99 latency"] / 1e3, 0)

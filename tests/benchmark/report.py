@@ -37,7 +37,7 @@ SLOW = (
 )
 ANALYZED = (
     "The same tensor by perf_analyzer and by wrk: requests a second, p50 and p99 in ms, medians; the server's side by perf_analyzer, ms",
-    ("at", "perf_analyzer", "wrk", *perf_analyzer.SERVER_SIDE),
+    ("at", "perf_analyzer", "by gRPC", "wrk", *perf_analyzer.SERVER_SIDE),
 )
 RATIOS = ("Ratios", ("what", "median of rounds", "of bests", "target", ""))
 
@@ -146,7 +146,7 @@ def _analyses(samples: Samples) -> Iterable[tuple[str, ...]]:
     for concurrency in perf_analyzer.CONCURRENCIES:
         found = [each for each in samples.analyzed if each.ours.concurrency == concurrency]
         cells = []
-        for loads in ([each.theirs for each in found], [each.ours for each in found]):
+        for loads in ([each.theirs for each in found], [each.grpc for each in found], [each.ours for each in found]):
             values = ([load.per_s for load in loads], [load.p50_ms for load in loads], [load.p99_ms for load in loads])
             cells.append("{:.1f} {:.1f} {:.1f}".format(*map(median, values)))
         phases = (median(each.phases_ms[phase] for each in found) for phase in perf_analyzer.SERVER_SIDE)

@@ -11,6 +11,7 @@ import numpy
 import pytest
 import tritonclient.http as triton
 from flask import Blueprint
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from service.events.codec import COMPLETED
@@ -19,6 +20,7 @@ from service.web.app import create_app
 from tests.conftest import OnLambda, Serve
 from tests.support.aws import VERSIONS, as_json
 from tests.support.events import event
+from tests.support.grpc import channel, speaking_grpc, tensor
 from tests.support.keys import API_KEYS, MOBILE, MOBILE_NEXT, WEB, WRONG, bearer
 from tests.support.models import SIDE
 from tests.support.pictures import png
@@ -39,8 +41,9 @@ def server(serve: Serve, tiny_onnx: Path) -> Server:
 
 
 def _told(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
-    """All of an answer but its time."""
-    return answer.status, sorted((name, text) for name, text in answer.headers if name != "Date"), answer.body
+    """All of an answer but its time and its own id."""
+    headers = sorted(each for each in answer.headers if each[0] not in ("Date", "X-Request-Id"))
+    return answer.status, headers, answer.body
 
 
 @pytest.mark.parametrize(
@@ -186,3 +189,18 @@ def test_nothing_of_keys_is_imported_without_them(tiny_onnx: Path) -> None:
     )
     assert "service.web.app" in done.stdout.split()
     assert not {"service.keys", "service.web.keys", "service.web.cors"} & set(done.stdout.split())
+
+
+def test_a_call_by_grpc_needs_a_key_too(server: Server) -> None:
+    pixels = numpy.zeros((1, SIDE, SIDE, 3), numpy.uint8)
+    with speaking_grpc(server) as client:
+        assert client.infer("tiny", [tensor(pixels)], headers=bearer(MOBILE)).as_numpy("probabilities").shape == (1, 6)
+        for headers in ({}, bearer(WRONG)):
+            with pytest.raises(InferenceServerException, match="a valid key is needed") as raised:
+                client.infer("tiny", [tensor(pixels)], headers=headers)
+            assert raised.value.status() == "StatusCode.UNAUTHENTICATED"
+
+
+def test_grpcs_health_check_needs_no_key(server: Server) -> None:
+    with channel(server) as opened:
+        assert health_pb2_grpc.HealthStub(opened).Check(health_pb2.HealthCheckRequest()).status == 1
