@@ -45,7 +45,7 @@ class Http2:
         limits: of each request's header and body.
         patience_s: how long a client may take to read a piece of its answer.
         wake: called by other threads when there is something to `pull`.
-        refusal: why the body of a request is not kept, by its headers, their names in upper case; None if it is.
+        refusal: why the body of a request is not kept, by its path and its headers, their names in upper case; None if it is.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Http2:
         limits: Limits,
         patience_s: float,
         wake: Callable[[], None],
-        refusal: Callable[[Iterable[tuple[str, str]]], RequestError | None] = lambda _: None,
+        refusal: Callable[[str, Iterable[tuple[str, str]]], RequestError | None] = lambda _path, _headers: None,
     ) -> None:
         self._limits = limits
         self._patience_s = patience_s
@@ -190,7 +190,8 @@ class Http2:
     def _begin(self, event: h2.events.RequestReceived) -> Stream:
         stream = Stream(event.stream_id, event.headers, self._patience_s, self._wake)
         self._streams[event.stream_id] = stream
-        if fault := self._refusal((name.upper(), value) for name, value in stream.get_regular_headers()):
+        path, headers = stream.get_pseudo_headers().get(":path", ""), stream.get_regular_headers()
+        if fault := self._refusal(path, ((name.upper(), value) for name, value in headers)):
             stream.refuse(fault)
         length = next((value for name, value in event.headers if name == b"content-length"), b"0")
         # h2 has checked that it is a number, and checks that the body is as long.

@@ -189,13 +189,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _begin(self, conn: Connection) -> Incoming:
         conn.requests += 1
         conn.began_s = time.monotonic()
-        conn.incoming = Incoming(self.limits, partial(self._parse, conn), lambda request: self.refusal(request.headers))
+        conn.incoming = Incoming(
+            self.limits, partial(self._parse, conn), lambda request: self.refusal(request.path, request.headers)
+        )
         return conn.incoming
 
-    def refusal(self, headers: Iterable[tuple[str, str]]) -> RequestError | None:
-        """Without a valid key no body is kept. The routes that need no key read none."""
+    def refusal(self, path: str, headers: Iterable[tuple[str, str]]) -> RequestError | None:
+        """Without a valid key no body is kept. The other routes that need no key read none."""
         gate = self.wsgi.extensions["gate"]
-        return gate.refusal(dict(headers)) if gate else None
+        return gate.refusal(path, dict(headers)) if gate else None
 
     def _parse(self, conn: Connection, header: bytes) -> Request:
         if header == PREFACE and self.settings.grpc:

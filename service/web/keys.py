@@ -10,7 +10,9 @@ from service.keys import OWN, Key, Keyring, digest_of, make
 from service.settings import Settings
 
 # Routes that need no key: probes of the kubelet and of Knative cannot send one.
-OPEN_ENDPOINTS = frozenset(("inference.live", "inference.ready", "inference.model_ready", "grpc.health"))
+OPEN_ENDPOINTS = frozenset(("inference.live", "inference.ready", "inference.model_ready"))
+# As an endpoint, and as a path: its body is read, so it must be kept.
+HEALTH, HEALTH_PATH = "grpc.health", "/grpc.health.v1.Health/Check"
 # And all routes of these blueprints: a browser loads a page and its files before anybody can type a key.
 OPEN_BLUEPRINTS = frozenset(("page", "robots"))
 METRICS = "metrics.metrics"
@@ -28,16 +30,18 @@ class Gate:
         own = make()
         self.credentials = {"X-API-Key": own}
         self._keyring = Keyring((*settings.api_keys, Key(OWN, digest_of(own))))
-        self._open = OPEN_ENDPOINTS | ({METRICS} if settings.metrics_without_key else frozenset())
+        self._open = OPEN_ENDPOINTS | {HEALTH} | ({METRICS} if settings.metrics_without_key else frozenset())
 
     def guard(self, app: Flask) -> None:
         """Check every request of `app`, and count it by its key."""
         app.before_request(self._check)
         app.after_request(_count)
 
-    def refusal(self, headers: Mapping[str, str]) -> Unauthorized | None:
+    def refusal(self, path: str, headers: Mapping[str, str]) -> Unauthorized | None:
         """Why the body of a request need not be kept; the names of its headers are in upper case."""
-        return Unauthorized() if self._keyring.name_of(_sent(headers.get)) is None else None
+        if path == HEALTH_PATH or self._keyring.name_of(_sent(headers.get)) is not None:
+            return None
+        return Unauthorized()
 
     def _check(self) -> None:
         if request.method == "OPTIONS" or request.endpoint in self._open or request.blueprint in OPEN_BLUEPRINTS:

@@ -229,7 +229,7 @@ def test_calls_are_counted_by_method_and_by_the_status_of_http(serve: Serve, tin
             with pytest.raises(triton.InferenceServerException, match=f"a batch of {count} items: wanted 1 to 9"):
                 client.infer("tiny", [tensor(pixels(count))])
         with pytest.raises(triton.InferenceServerException):
-            client.get_model_repository_index()
+            client.get_log_settings()
     found = samples(server)
     counted = {key[1:]: value for key, value in found.items() if key[0] == "kindling_requests_total" and "." in key[1]}
     assert counted == {

@@ -148,7 +148,8 @@ KINDS = [
     if issubclass(each, errors.KindlingError) and each is not errors.NoGrpc
 ]
 CODES = {
-    400: StatusCode.INVALID_ARGUMENT, 404: StatusCode.NOT_FOUND, 408: StatusCode.CANCELLED, 409: StatusCode.ABORTED,
+    400: StatusCode.INVALID_ARGUMENT, 401: StatusCode.UNAUTHENTICATED, 403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.NOT_FOUND, 408: StatusCode.CANCELLED, 409: StatusCode.ABORTED,
     413: StatusCode.RESOURCE_EXHAUSTED, 422: StatusCode.INVALID_ARGUMENT, 429: StatusCode.RESOURCE_EXHAUSTED,
     500: StatusCode.INTERNAL, 501: StatusCode.UNIMPLEMENTED, 503: StatusCode.UNAVAILABLE, 504: StatusCode.DEADLINE_EXCEEDED,
 }  # fmt: skip

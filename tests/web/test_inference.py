@@ -17,6 +17,7 @@ from tests.support.serving import Answer, Server
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INFER = "/v2/models/tiny/infer"
 PIXELS = SIDE * SIDE * 3
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 
 
 def _items(count: int, seed: int = 0) -> list[bytes]:
@@ -140,7 +141,7 @@ def test_server_metadata(tiny_server: Server) -> None:
     answer = tiny_server.call("GET", "/v2")
     assert (answer.status, answer.json) == (
         200,
-        {"name": "kindling", "version": __version__, "extensions": ["binary_tensor_data", "classification"]},
+        {"name": "kindling", "version": __version__, "extensions": EXTENSIONS},
     )
 
 
