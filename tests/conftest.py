@@ -13,6 +13,7 @@ import pytest
 from tests.support import perf_analyzer as analyzers
 from tests.support import pgbouncer as bouncers
 from tests.support import postgresql as postgres
+from tests.support import required
 from tests.support.aws import Function, running
 from tests.support.exporting import OF_FILES, SHARED, Exports
 from tests.support.perf_analyzer import MissingError, PerfAnalyzer
@@ -137,8 +138,7 @@ def postgresql_binaries() -> Path:
     folder = postgres.folder()
     if folder is None:
         missing = "there is no initdb: apt-get install postgresql"
-        assert not os.environ.get("REQUIRE_POSTGRES"), missing
-        pytest.skip(missing)
+        required.skip(missing, "REQUIRE_POSTGRES")
     return folder
 
 
@@ -154,8 +154,7 @@ def pgbouncer_binary() -> Path:
     program = bouncers.program()
     if program is None:
         missing = "there is no pgbouncer: apt-get install pgbouncer"
-        assert not os.environ.get("REQUIRE_PGBOUNCER"), missing
-        pytest.skip(missing)
+        required.skip(missing, "REQUIRE_PGBOUNCER")
     return program
 
 
@@ -172,8 +171,7 @@ def chromium() -> str:
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         missing = "there is no Chromium: apt-get install chromium"
-        assert not os.environ.get("REQUIRE_BROWSER"), missing
-        pytest.skip(missing)
+        required.skip(missing, "REQUIRE_BROWSER")
     return found
 
 
@@ -183,9 +181,7 @@ def perf_analyzer() -> PerfAnalyzer:
     try:
         return analyzers.install(ROOT / "build" / "perf_analyzer")
     except MissingError as missing:
-        if os.environ.get("REQUIRE_PERF_ANALYZER"):
-            raise
-        pytest.skip(str(missing))
+        required.skip(str(missing), "REQUIRE_PERF_ANALYZER")
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])

@@ -11,6 +11,7 @@ import pytest
 
 from model import pictures
 from tests.docker.test_container import docker, missing
+from tests.support import required
 from tests.support.aws import as_json, http_answer, http_event
 from tests.support.events import COMPLETED, event
 from tests.support.eventually import eventually
@@ -25,8 +26,7 @@ MB = 2**20
 
 def _image(name: str) -> str:
     if why := missing(name):
-        assert not os.environ.get("REQUIRE_DOCKER"), why
-        pytest.skip(why)
+        required.skip(why, "REQUIRE_DOCKER")
     return name
 
 

@@ -1,6 +1,5 @@
 """The cluster, the image in it, and a namespace of our own."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from kubernetes.config.config_exception import ConfigException
 
 from tests.cluster.knative import Cluster, Route, own_namespace
 from tests.cluster.patience import make_patient
+from tests.support import required
 from tests.support.manifests import KNATIVE, Manifest, build, knative_service
 
 TOOLS = ("docker", "kind", "kubectl")
@@ -48,8 +48,7 @@ def missing_cluster() -> str:
 def api() -> client.ApiClient:
     """The API of the kind cluster that the kube context names; without one, the tests that need it are skipped."""
     if missing := missing_cluster():
-        assert not os.environ.get("REQUIRE_CLUSTER"), missing
-        pytest.skip(missing)
+        required.skip(missing, "REQUIRE_CLUSTER")
     api = client.ApiClient()
     make_patient(api)
     return api
@@ -64,8 +63,7 @@ def image(request: pytest.FixtureRequest) -> str:
     )
     if found.returncode:
         missing = f"there is no image {SOURCE}: make image"
-        assert not os.environ.get("REQUIRE_CLUSTER"), missing
-        pytest.skip(missing)
+        required.skip(missing, "REQUIRE_CLUSTER")
     name = f"dev.local/kindling:{found.stdout.strip().removeprefix('sha256:')[:12]}"
     load_image(SOURCE, name)
     return name

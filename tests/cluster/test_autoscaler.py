@@ -1,6 +1,5 @@
 """Without Knative: more load than three pods should have, and less again."""
 
-import os
 import time
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from kubernetes import client
 
 from tests.cluster.deployment import REPLICAS, Deployed, deployed, overlay, target
 from tests.cluster.load import COFFEE, LABEL, Load
+from tests.support import required
 from tests.support.eventually import eventually
 from tests.support.manifests import of_kind
 
@@ -29,8 +29,7 @@ def kindling(api: client.ApiClient, image: str) -> Iterator[Deployed]:
     names = {each.metadata.name for each in client.ApiregistrationV1Api(api).list_api_service().items}
     if METRICS not in names:
         missing = f"the cluster has no {METRICS}: it needs metrics-server"
-        assert not os.environ.get("REQUIRE_CLUSTER"), missing
-        pytest.skip(missing)
+        required.skip(missing, "REQUIRE_CLUSTER")
     manifests = overlay(image)
     target(manifests)["averageUtilization"] = 100
     autoscaler = of_kind(manifests, "HorizontalPodAutoscaler")["spec"]

@@ -1,6 +1,5 @@
 """The dev loop and the deployment with the real skaffold, on a copy of the project."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import yaml
 
 from model import pictures
 from tests.cluster.knative import Cluster, Route
+from tests.support import required
 from tests.support.eventually import eventually
 from tests.support.serving import ROOT
 
@@ -29,8 +29,7 @@ LATER_S = 90.0
 @pytest.fixture(scope="module", autouse=True)
 def _skaffold() -> None:
     if shutil.which("skaffold") is None:
-        assert not os.environ.get("REQUIRE_CLUSTER"), "skaffold is not there"
-        pytest.skip("skaffold is not there")
+        required.skip("skaffold is not there", "REQUIRE_CLUSTER")
 
 
 @pytest.fixture(scope="module")

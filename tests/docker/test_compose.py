@@ -12,6 +12,7 @@ import pytest
 
 from model import pictures
 from tests.docker.test_container import docker, missing
+from tests.support import required
 from tests.support.eventually import eventually
 from tests.support.pictures import encoded, photo
 from tests.support.serving import HOST, ROOT, free_port
@@ -43,8 +44,7 @@ def port() -> int:
 def compose(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Compose]:
     """compose(ARGUMENT…) of the project, which is up; with the image that is there, and removed with its volume."""
     if why := _missing():
-        assert not os.environ.get("REQUIRE_DOCKER"), why
-        pytest.skip(why)
+        required.skip(why, "REQUIRE_DOCKER")
     docker("build", "--quiet", "--tag", POSTGRES, str(ROOT / "knative/components/jobs-postgres"))
     images = tmp_path_factory.mktemp("compose") / "images.yaml"
     built = {"kindling": IMAGE, "worker": IMAGE, "postgres": POSTGRES}

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from model import pictures
+from tests.support import required
 from tests.support.eventually import eventually
 from tests.support.pictures import encoded, photo
 
@@ -44,8 +45,7 @@ def missing(image: str) -> str:
 def image(request: pytest.FixtureRequest) -> str:
     name = f"kindling:{request.param}"
     if why := missing(name):
-        assert not os.environ.get("REQUIRE_DOCKER"), why
-        pytest.skip(why)
+        required.skip(why, "REQUIRE_DOCKER")
     return name
 
 

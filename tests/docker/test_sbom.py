@@ -10,6 +10,7 @@ import pytest
 from packaging.markers import Marker
 
 from tests.docker.test_container import docker, missing
+from tests.support import required
 from tests.support.serving import ROOT
 
 ENGINE = "onnx"
@@ -22,8 +23,7 @@ OF_PYTHON = {"pip", "setuptools", "wheel"}
 def bom() -> Any:
     image = f"kindling:{ENGINE}-sbom"
     if why := missing(image):
-        assert not os.environ.get("REQUIRE_DOCKER"), why
-        pytest.skip(why)
+        required.skip(why, "REQUIRE_DOCKER")
     return json.loads(docker("run", "--rm", "--network", "none", image))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import eager
+from tests.support import eager, required
 from tests.support.pictures import png
 from tests.support.serving import ROOT, Server
 
@@ -24,8 +24,7 @@ def grpcurl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     go = shutil.which("go", path=f"{os.environ['PATH']}:/usr/local/go/bin")
     if go is None:
         missing = "there is no go: see https://go.dev/doc/install"
-        assert not os.environ.get("REQUIRE_GO"), missing
-        pytest.skip(missing)
+        required.skip(missing, "REQUIRE_GO")
     folder = tmp_path_factory.mktemp("go")
     done = subprocess.run(
         [go, "install", MODULE], env={**os.environ, "GOBIN": str(folder)}, capture_output=True, text=True, check=False
