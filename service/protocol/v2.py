@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from model.artifact import ITEM_BYTES, Artifact
-from service.errors import BadRequest, Unprocessable
+from service.errors import BadRequest, NotFound, Unprocessable
 from service.protocol.base64_text import decode_base64
 from service.protocol.classes import classify
 from service.protocol.fields import Fields, decode_json
@@ -46,6 +46,14 @@ class InferRequest:
     outputs: list[OutputRequest] = field(default_factory=list)
     id: str = ""
     is_binary: bool = False
+
+
+def check_model(name: str, version: str, artifact: Artifact) -> None:
+    """Raise NotFound if these are not the model and a version of it; no version is the only one."""
+    if name != artifact.name:
+        raise NotFound(f"no model {name!r}, this service has {artifact.name!r}")
+    if version not in ("", MODEL_VERSION):
+        raise NotFound(f"no version {version!r} of {name!r}, it has {MODEL_VERSION!r}")
 
 
 def decode_infer(body: bytes, header_length: int | None) -> InferRequest:

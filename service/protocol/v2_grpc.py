@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from model.artifact import ITEM_BYTES, Artifact
-from service.errors import BadRequest, NotFound, Unprocessable
+from service.errors import BadRequest, Unprocessable
 from service.protocol.classes import classify
 from service.protocol.fields import MAX_OBJECTS
 from service.protocol.tensor import Tensor, pack, values
@@ -23,6 +23,7 @@ from service.protocol.v2 import (
     MODEL_VERSION,
     InferRequest,
     OutputRequest,
+    check_model,
     from_binary,
     length_prefixed,
     shape_of,
@@ -64,14 +65,6 @@ def decode(name: str, body: bytes) -> Any:
     except DecodeError:
         raise BadRequest(f"the message is not a {name}") from None
     return decoded
-
-
-def check_model(name: str, version: str, artifact: Artifact) -> None:
-    """Raise NotFound if these are not the model and a version of it; no version is the only one."""
-    if name != artifact.name:
-        raise NotFound(f"no model {name!r}, this service has {artifact.name!r}")
-    if version not in ("", MODEL_VERSION):
-        raise NotFound(f"no version {version!r} of {name!r}, it has {MODEL_VERSION!r}")
 
 
 def decode_infer(body: bytes, artifact: Artifact) -> InferRequest:

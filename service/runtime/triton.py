@@ -1,6 +1,6 @@
 """What Triton's extensions tell of a server: model configuration, statistics, model repository.
 
-As the JSON of their protobuf messages, so that gRPC can have them by `json_format.ParseDict`. Documents and field names:
+As the JSON of their protobuf messages, which gRPC makes these messages of. Documents and field names:
 https://github.com/triton-inference-server/server/tree/main/docs/protocol, and model_config.proto in its `common`.
 """
 

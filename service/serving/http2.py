@@ -53,7 +53,7 @@ class Http2:
         limits: Limits,
         patience_s: float,
         wake: Callable[[], None],
-        refusal: Callable[[str, Iterable[tuple[str, str]]], RequestError | None] = lambda _path, _headers: None,
+        refusal: Callable[[str, Iterable[tuple[str, str]]], RequestError | None],
     ) -> None:
         self._limits = limits
         self._patience_s = patience_s

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, current_app, g, request
 from service import protocol, runtime
 from service.call import GRPC, Call, answer
 from service.errors import BadRequest, NoGrpc, NotFound, Unimplemented
+from service.protocol.v2 import check_model
 from service.web import inference, triton
 from service.web.body import inflated, read_body
 from service.web.faults import answer_error, describe
@@ -165,7 +166,7 @@ def _repository_index(body: bytes) -> bytes:
 def _asked(kind: str, body: bytes) -> str:
     """The model that a request of this kind is about; raises NotFound if it is not ours."""
     asked = protocol.v2_grpc.decode(kind, body)
-    protocol.v2_grpc.check_model(asked.name, asked.version, current_app.extensions["runtime"].artifact)
+    check_model(asked.name, asked.version, current_app.extensions["runtime"].artifact)
     return str(asked.name)
 
 

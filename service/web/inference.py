@@ -5,8 +5,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from service.call import DEFAULT_TOP, HEADER_LENGTH, IMAGE, V1, V2, Call, answer
-from service.errors import BadRequest, NotFound
-from service.protocol.v2 import MODEL_VERSION, PLATFORMS
+from service.errors import BadRequest
+from service.protocol.v2 import MODEL_VERSION, PLATFORMS, check_model
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from service.web import form, jobs
@@ -108,8 +108,7 @@ def model(name: str) -> Runtime:
         NotFound: it has another name.
     """
     runtime = _runtime()
-    if name != runtime.artifact.name:
-        raise NotFound(f"no model {name!r}, this service has {runtime.artifact.name!r}")
+    check_model(name, "", runtime.artifact)
     return runtime
 
 

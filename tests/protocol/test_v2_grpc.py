@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as triton
 
 from service.errors import BadRequest, KindlingError, NotFound, Unprocessable
-from service.protocol import v2_grpc
+from service.protocol import v2, v2_grpc
 from service.protocol.tensor import Tensor
 from service.protocol.v2 import InferRequest, OutputRequest
 from tests.protocol.test_v2_answers import ARTIFACT, OUTPUTS
@@ -222,4 +222,4 @@ def test_nan_and_infinity_are_numbers_like_others() -> None:
 
 def test_another_model_is_not_found() -> None:
     with pytest.raises(NotFound):
-        v2_grpc.check_model("other", "", ARTIFACT)
+        v2.check_model("other", "", ARTIFACT)
